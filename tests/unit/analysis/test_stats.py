@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.simulated import simulate
+from tuner.analysis import stats
+from tuner.analysis.looks import extension_level, looks_for, smallest_decisive
+
+numbers = st.lists(st.floats(-100, 100, allow_nan=False), min_size=1, max_size=9)
+
+
+@given(numbers)
+@settings(max_examples=60, deadline=None)
+def test_the_sign_flip_test_counts_all_flips(rows: list[float]) -> None:
+    flips = [
+        abs(sum(s * x for s, x in zip(signs, rows, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(rows))
+    ]
+    bar = abs(sum(rows)) - 1e-12 * sum(map(abs, rows)) * (1 + 1e-9)
+    slack = 1e-9 * (1 + sum(map(abs, rows)))
+    p = stats.sign_flip_p(rows)
+    assert sum(f >= bar + slack for f in flips) / len(flips) <= p <= sum(f >= bar - slack for f in flips) / len(flips)
+    assert p == stats.sign_flip_p([-x for x in rows])
+
+
+def test_above_fourteen_pairs_random_flips_and_the_normal_limit_agree() -> None:
+    rows = np.random.default_rng(0).normal(0.4, 1.0, size=(6, 20))
+    assert stats.sign_flip_ps(rows) == pytest.approx(stats.sign_flip_ps_fast(rows), abs=0.02)
+    assert stats.sign_flip_p(np.ones(40)) == pytest.approx(1 / 20_001)
+
+
+def test_the_monte_carlo_test_is_cut_into_blocks_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(1).normal(0.3, 1.0, size=(3, 16))
+    whole = stats.sign_flip_ps(rows)
+    monkeypatch.setattr(stats, "_CHUNK", 50_000)
+    assert stats.sign_flip_ps(rows) == pytest.approx(whole, abs=0.01)
+
+
+def test_equivalence_is_the_interval_inside_the_margin() -> None:
+    data = np.array([0.1, -0.2, 0.05, 0.15, -0.05, 0.0])
+    reach = abs(data.mean()) + 2.015048 * data.std(ddof=1) / np.sqrt(6)
+    assert stats.equivalent(data, reach + 1e-6, 0.05)
+    assert not stats.equivalent(data, reach - 1e-6, 0.05)
+    assert not stats.equivalent([0.0], 1.0, 0.05)
+    assert stats.equivalent([0.0, 0.0], 0.0, 0.05)
+
+
+@pytest.mark.parametrize("data", [[1.0], [], [3.0, 3.0], [0.1 + 0.2, 0.3], [1.0, 2.0], [0.0, 0.0, 1e-300]])
+def test_bootstrap_intervals_of_degenerate_data_warn_of_nothing(data: list[float]) -> None:
+    found = stats.bootstrap_interval(data, 0.95)
+    if len(data) < 2:
+        assert found is None
+    else:
+        assert found is not None
+        assert found[0] <= np.mean(data) <= found[1]
+
+
+def test_bootstrap_intervals_mirror_when_the_data_does() -> None:
+    data = np.random.default_rng(2).exponential(size=10)
+    low, high = stats.bootstrap_interval(data, 0.95) or (0, 0)
+    assert stats.bootstrap_interval(-data, 0.95) == pytest.approx((-high, -low))
+    assert low < data.mean() < high
+
+
+def test_holm() -> None:
+    assert stats.holm([]) == []
+    assert stats.holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+@given(st.integers(1, 400), st.lists(st.integers(1, 2000), max_size=6), st.floats(0.001, 0.3))
+@settings(max_examples=80, deadline=None)
+def test_the_looks_never_spend_more_than_alpha(planned: int, extensions: list[int], alpha: float) -> None:
+    looks = looks_for(planned, alpha, extensions)
+    assert sum(look.level for look in looks) <= alpha * (1 + 1e-12)
+    assert [look.seeds for look in looks] == sorted({look.seeds for look in looks})
+    assert sum(look.level for look in looks) + extension_level(looks, alpha) <= alpha * (1 + 1e-12)
+    assert all(look.seeds >= smallest_decisive(look.level) for look in looks if look.interim)
+
+
+def test_an_extension_moves_no_earlier_look() -> None:
+    assert looks_for(10, 0.05, (16, 24))[:3] == looks_for(10, 0.05, (16,))
+    assert looks_for(10, 0.05, (8,)) == looks_for(10, 0.05)
+    assert looks_for(0, 0.05) == ()
+
+
+@pytest.mark.parametrize("noise", ["normal", "heavy", "bimodal", "collapsing"])
+def test_equal_arms_have_a_winner_in_at_most_five_percent(noise: str) -> None:
+    rng = np.random.default_rng(3)
+    shape = (2, 4000, 10)
+    draws = {
+        "normal": lambda: rng.normal(size=shape),
+        "heavy": lambda: rng.standard_t(2, size=shape),
+        "bimodal": lambda: rng.normal(size=shape) + 6 * (rng.random(shape) < 0.3),
+        "collapsing": lambda: rng.normal(size=shape) - 50 * (rng.random(shape) < 0.05),
+    }[noise]()
+    slack = 3 * np.sqrt(0.05 * 0.95 / shape[1])
+    assert simulate(draws)["winner"] <= 0.05 + slack
+
+
+def test_three_arms_and_a_weak_one_keep_the_error_rate_too() -> None:
+    draws = np.random.default_rng(4).normal(size=(3, 3000, 10))
+    draws[2] -= 0.8
+    assert simulate(draws)["winner"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 3000)
+
+
+def test_a_clear_difference_is_found_with_ten_seeds() -> None:
+    draws = np.random.default_rng(5).normal(size=(2, 2000, 10))
+    draws[0] += 2.0
+    assert simulate(draws)["arm0"] > 0.9

@@ -1,0 +1,75 @@
+"""Assignments for the tests of the training side, and a driver for its generators."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from tuner.families import FAMILIES
+from tuner.records import Assignment, Horizon, Measurement, Phase, RunResult, RunSpec, Setting, WorkloadRef
+from tuner.training.handle import Function
+from tuner.training.run import train
+from tuner.training.workloads import Workload
+
+BUILT_IN = "tuner.training.workloads."
+TOY = BUILT_IN + "toy:ToyQuadratic"
+DIGITS = BUILT_IN + "digits:DigitsCNN"
+TABULAR = BUILT_IN + "tabular:TabularMLP"
+CHARS = BUILT_IN + "chars:CharTransformer"
+
+
+def assign(
+    path: str = TOY,
+    family: str = "sgdm",
+    steps: float = 40,
+    unit: str = "steps",
+    metric: str = "loss",
+    options: Mapping[str, Any] | None = None,
+    schedule: Mapping[str, Any] | None = None,
+    seed: int = 3,
+    phase: Phase = Phase.EXPLORE,
+    checkpoints: str = "",
+    checkpoint_seconds: float = 0.0,
+    attempt: int = 1,
+    **rest: Any,
+) -> Assignment:
+    setting = FAMILIES[family].default
+    given = schedule or {"kind": "cosine", "warmup": 0.1}
+    spec = RunSpec(
+        study="s",
+        arm=family,
+        trial=0,
+        phase=phase,
+        seed=seed,
+        horizon=Horizon(steps, unit),
+        setting=Setting(family, setting.hyperparameters, given),
+        workload=WorkloadRef(path, "", options or {}),
+        metric=metric,
+        direction="minimize",
+        **rest,
+    )
+    return Assignment(spec, attempt, checkpoints, checkpoint_seconds)
+
+
+def drive(generator: Generator[Measurement, None, RunResult]) -> tuple[list[Measurement], RunResult]:
+    seen = []
+    while True:
+        try:
+            seen.append(next(generator))
+        except StopIteration as end:
+            return seen, end.value
+
+
+def trained(assignment: Assignment, workload: Workload | Function | None = None) -> RunResult:
+    return drive(train(assignment, workload))[1]
+
+
+def numbers(result: RunResult) -> tuple[Any, ...]:
+    """What must repeat bit for bit."""
+    return (
+        result.outcome,
+        result.value,
+        result.step,
+        [(m.step, dict(m.values)) for m in result.measurements],
+        dict(result.tests),
+    )

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tuner.families import FAMILIES
+from tuner.records import Outcome, Phase
+from tuner.training.handle import Run
+from tuner.training.run import train
+
+from .helpers import assign, drive, numbers, trained
+
+
+def regression(run: Run, die_at: int = 0) -> None:
+    """What a user writes: a loop of one's own, with a checkpoint."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(64, 4, generator=generator), torch.randn(64, generator=generator)
+    model = nn.Sequential(nn.Dropout(0.2), nn.Linear(4, 1), nn.Flatten(0)).to(run.device)
+    bundle = run.optimizer(model)
+    total = run.total_steps(steps_per_epoch=10)
+    step = 0
+    if state := run.load():
+        model.load_state_dict(state["model"])
+        bundle.load_state_dict(state["bundle"])
+        step = state["step"]
+    while step < total:
+        if step + 1 == die_at:
+            raise SystemExit
+        bundle.apply(run.schedule.multipliers(step, total))
+        bundle.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()  # type: ignore[no-untyped-call]
+        bundle.step()
+        step += 1
+        if step % 5 == 0:
+            with torch.no_grad(), run.evaluating():
+                model.eval()
+                loss = nn.functional.mse_loss(model(x), y)
+                model.train()
+            run.report(step=step, loss=loss.item())
+            run.save({"model": model.state_dict(), "bundle": bundle.state_dict(), "step": step})
+    if run.wants_test:
+        run.report_test(loss=1.0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_function_trains_and_repeats_bit_for_bit(family: str) -> None:
+    results = [drive(train(assign(family=family, steps=2, unit="epochs"), regression)) for _ in range(2)]
+    seen, result = results[0]
+    assert result.outcome is Outcome.COMPLETED, result.traceback
+    assert [m.step for m in seen] == [5, 10, 15, 20]
+    assert result.value == seen[-1].values["loss"]
+    assert result.eval_seconds > 0
+    assert result.train_seconds > 0
+    assert numbers(result) == numbers(results[1][1])
+
+
+@pytest.mark.parametrize("die_at", [2, 6, 13])
+def test_a_function_goes_on_from_its_checkpoint_bit_for_bit(die_at: int, tmp_path: Path) -> None:
+    whole = trained(assign(steps=20), regression)
+    with pytest.raises(SystemExit):
+        trained(assign(steps=20, checkpoints=str(tmp_path)), lambda run: regression(run, die_at))
+    result = trained(assign(steps=20, checkpoints=str(tmp_path), attempt=2), regression)
+    assert result.resumed_at == (die_at - 1) // 5 * 5
+    assert numbers(result) == numbers(whole)
+
+
+def test_only_one_of_function_and_consumer_runs() -> None:
+    generator = train(assign(steps=20), regression)
+    for _ in range(4):
+        next(generator)
+        torch.rand(7)
+    with pytest.raises(StopIteration) as end:
+        next(generator)
+    assert numbers(end.value.value) == numbers(trained(assign(steps=20), regression))
+
+
+def test_closing_the_generator_unwinds_the_function() -> None:
+    trail: list[str] = []
+
+    def function(run: Run) -> None:
+        try:
+            while True:
+                trail.append("step")
+                try:
+                    run.report(step=len(trail), loss=1.0)
+                except Exception:
+                    trail.append("swallowed")
+        finally:
+            trail.append("clean")
+
+    before = threading.active_count()
+    generator = train(assign(), function)
+    next(generator)
+    next(generator)
+    generator.close()
+    assert trail == ["step", "step", "clean"]
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("name", ["loss", "train_loss"])
+def test_a_reported_value_that_is_not_finite_is_divergence(name: str) -> None:
+    def function(run: Run) -> None:
+        run.report(step=1, loss=1.0)
+        run.report(step=2, **{name: float("nan")})
+        raise AssertionError("is not reached")
+
+    result = trained(assign(steps=10), function)
+    assert result.outcome is Outcome.DIVERGED
+    assert result.reason == f"{name} became nan at step 2 of 10"
+    assert [m.step for m in result.measurements] == [1]
+
+
+def nothing(run: Run) -> None:
+    pass
+
+
+def other(run: Run) -> None:
+    run.report(step=40, accuracy=0.5)
+
+
+def early(run: Run) -> None:
+    run.report(step=39, loss=0.5)
+
+
+def backwards(run: Run) -> None:
+    run.report(step=2, loss=0.5)
+    run.report(step=2, loss=0.5)
+
+
+def peeks(run: Run) -> None:
+    run.report_test(loss=0.5)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (nothing, "returned having reported nothing; expected 'loss'"),
+        (other, "returned having reported accuracy; expected 'loss'"),
+        (early, "returned after step 39; expected a report at step 40"),
+        (backwards, "expected a larger step"),
+        (peeks, "ask run.wants_test first"),
+    ],
+)
+def test_a_function_that_breaks_the_contract_fails(function: Any, words: str) -> None:
+    result = trained(assign(steps=40), function)
+    assert result.outcome is Outcome.FAILED
+    assert words in result.reason
+
+
+def test_the_last_report_counts() -> None:
+    def function(run: Run) -> None:
+        run.report(step=20, loss=3.0)
+        run.report(step=40, loss=2.0)
+        run.report(step=41, accuracy=0.1)
+
+    assert trained(assign(steps=40), function).value == 2.0
+
+
+def test_tests_are_reported_in_their_phase() -> None:
+    assert trained(assign(steps=20, phase=Phase.TEST), regression).tests == {"loss": 1.0}
+    assert trained(assign(steps=20), regression).tests == {}
+
+
+def test_the_handle_answers() -> None:
+    answers: dict[str, Any] = {}
+
+    def function(run: Run) -> None:
+        answers.update(
+            seed=run.seed, device=run.device.type, horizon=str(run.horizon), family=run.setting.family, o=run.options
+        )
+        answers.update(threads=torch.get_num_threads(), total=run.total_steps(steps_per_epoch=7), draw=torch.rand(1))
+        run.report(step=14, loss=1.0)
+
+    spec = assign(steps=2, unit="epochs", options={"a": 1}, threads=1)
+    trained(spec, function)
+    torch.manual_seed(3)
+    assert answers.pop("draw") == torch.rand(1)
+    assert answers == {
+        "seed": 3,
+        "device": "cpu",
+        "horizon": "2 epochs",
+        "family": "sgdm",
+        "o": {"a": 1},
+        "threads": 1,
+        "total": 14,
+    }

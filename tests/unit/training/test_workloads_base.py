@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tuner.training.workloads.base import shuffled
+from tuner.training.workloads.toy import ToyQuadratic
+
+
+class Pair(NamedTuple):
+    x: Tensor
+    name: str
+
+
+def test_batches_of_any_shape_are_moved() -> None:
+    workload = ToyQuadratic()
+    workload.device = torch.device("meta")
+    moved = workload.to_device({"a": [torch.ones(1), (torch.ones(2), 3)], "b": Pair(torch.ones(1), "x")})
+    assert moved["a"][0].is_meta
+    assert moved["a"][1][0].is_meta
+    assert moved["a"][1][1] == 3
+    assert isinstance(moved["b"], Pair)
+    assert moved["b"].x.is_meta
+
+
+def test_the_order_of_an_epoch_is_a_function_of_seed_and_epoch() -> None:
+    def order(epoch: int, seed: int) -> list[int]:
+        return torch.cat(list(shuffled(50, 8, epoch, seed))).tolist()
+
+    assert order(0, 1) == order(0, 1)
+    assert len(set(order(0, 1))) == 48
+    assert order(0, 1) != order(1, 1) != order(1, 2)
+
+
+def test_data_is_loaded_once_for_a_device() -> None:
+    class Counting(ToyQuadratic):
+        loaded = 0
+
+        def setup(self) -> None:
+            self.loaded += 1
+            self.draw = torch.rand(1)
+
+    workload = Counting()
+    workload.place(torch.device("cpu"), "float32")
+    workload.place(torch.device("cpu"), "bfloat16")
+    assert (workload.loaded, workload.precision) == (1, "bfloat16")
+    torch.manual_seed(99)
+    other = Counting()
+    other.place(torch.device("cpu"), "float32")
+    assert torch.equal(workload.draw, other.draw)

@@ -1,0 +1,189 @@
+"""What could make the answer wrong or narrow, in plain words; each caveat has a stable code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from tuner.analysis.contest import INCONCLUSIVE, TIE, WINNER, Contest, pair_rows
+from tuner.analysis.evidence import Caveat
+from tuner.analysis.finalists import competing, ended_trials
+from tuner.analysis.plan import plan_cost
+from tuner.analysis.samples import there
+from tuner.analysis.stats import equivalent
+from tuner.analysis.verdict import FEWEST_PAIRS
+from tuner.families import CAMPS
+from tuner.records import Outcome, Phase, RunRecord, TrialRecord, short
+from tuner.spec import StudySpec
+
+EDGE = 0.1
+"""A coordinate in the first or last tenth of its axis lies at the edge."""
+MANY_DIVERGED = 0.25
+
+Found = list[Caveat]
+Check = Callable[[StudySpec, Sequence[TrialRecord], Sequence[RunRecord], Contest], Found]
+
+
+def caveats_of(
+    spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest
+) -> tuple[Caveat, ...]:
+    """Return all caveats, the gravest kinds first."""
+    checks: tuple[Check, ...] = (_seeds, _unstable, _edge, _diverged, _failed, _budget, _references, _effect, _fairness)
+    return tuple(caveat for check in checks for caveat in check(spec, trials, runs, state))
+
+
+def _seeds(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
+    found = []
+    asked, seen = spec.confirmation.total, _fewest(state)
+    if state.samples.empty:
+        return [Caveat("not_confirmed", "Nothing was trained on fresh seeds: the value is the search's own, too rosy.")]
+    planned = state.looks[-1].seeds
+    if planned < asked:
+        text = f"Seeds were capped at {planned} per arm by max_runs ({asked} were asked)."
+        found.append(Caveat("seeds_capped", text))
+    if seen < FEWEST_PAIRS:
+        text = f"Only {seen} seeds per arm: fewer than {FEWEST_PAIRS} pairs can never be significant at 0.05."
+        found.append(Caveat("few_seeds", text))
+    if state.ahead is not None and seen < state.ahead.seeds:
+        text = f"The confirmation is not finished: {seen} of {state.ahead.seeds} seeds per arm."
+        found.append(Caveat("unfinished", text))
+    lost = sum(_count(state, arm) - len(there(row)) for arm, row in state.samples.scores.items())
+    if lost:
+        found.append(Caveat("lost_runs", f"Confirmation runs lost with their machine, and missing here: {lost}."))
+    return found
+
+
+def _unstable(_spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
+    found = []
+    for arm, row in state.samples.scores.items():
+        bad = int((row == -float("inf")).sum())
+        if bad:
+            text = (
+                f"{bad} of {_count(state, arm)} confirmation runs of {arm} diverged or failed. They count as lost"
+                " pairs, scored just below the worst run that completed."
+            )
+            found.append(Caveat("diverged_on_fresh_seeds", text))
+    return found
+
+
+def _edge(spec: StudySpec, trials: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
+    arm = state.recommended
+    if arm is None:
+        return []
+    space = spec.space.arm(arm)
+    trial = next(t for t in trials if t.arm == arm and t.index == state.chosen[arm])
+    found = []
+    for name, coordinate in trial.coordinates.items():
+        dimension = space.dimension(name)
+        key = name.removeprefix("schedule.")
+        unused = name.startswith("schedule.") and key not in trial.setting.schedule
+        if dimension is None or dimension.integer or unused:
+            continue
+        share = dimension.share(coordinate)
+        if share is None or (EDGE < share < 1.0 - EDGE) or (dimension.or_zero and share <= 0.5):
+            continue
+        side = "lower" if share <= EDGE else "upper"
+        text = (
+            f"{name} = {short(coordinate)} lies at the {side} edge of its range ({dimension}): better settings may lie"
+            " beyond it. Widen the range in the space and search on."
+        )
+        found.append(Caveat("edge_of_range", text))
+    return found
+
+
+def _diverged(spec: StudySpec, _t: Sequence[TrialRecord], runs: Sequence[RunRecord], _s: Contest) -> Found:
+    found = []
+    for arm in (a.arm for a in spec.arms):
+        mine = _explored(runs, arm)
+        bad = sum(run.outcome is Outcome.DIVERGED for run in mine)
+        if mine and bad > MANY_DIVERGED * len(mine):
+            text = f"{bad} of {len(mine)} runs of {arm} diverged in the search: its range reaches too far up."
+            found.append(Caveat("many_diverged", text))
+    return found
+
+
+def _failed(spec: StudySpec, _t: Sequence[TrialRecord], runs: Sequence[RunRecord], _s: Contest) -> Found:
+    counts = Counter(run.spec.arm for run in runs if run.outcome is Outcome.FAILED)
+    if not counts:
+        return []
+    where = ", ".join(f"{arm} {count}" for arm, count in sorted(counts.items()))
+    return [Caveat("failed_runs", f"Runs failed in the workload's own code ({where}); see `tuner status {spec.name}`.")]
+
+
+def _budget(spec: StudySpec, _t: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest) -> Found:
+    found = []
+    planned, most = spec.budget.trials_per_arm, competing(spec, runs)
+    ended = {arm.arm: ended_trials(runs, arm.arm) for arm in spec.arms}
+    none = [arm for arm, count in ended.items() if not count]
+    if none:
+        found.append(Caveat("arm_missing", f"No run of {', '.join(none)} has ended; nothing is said about it."))
+    if planned is not None and most < planned:
+        text = f"The search ended early: the first {most} of {planned} trials of each arm compete."
+        found.append(Caveat("budget_cut", text))
+    elif planned is None and len(set(ended.values())) > 1:
+        found.append(
+            Caveat("budget_cut", f"Only the first {most} trials of each arm compete, so that budgets are equal.")
+        )
+    barren = [arm for arm, count in ended.items() if count and arm not in state.chosen]
+    if barren:
+        text = f"No run of {', '.join(barren)} completed in the search: not compared."
+        found.append(Caveat("arm_without_result", text))
+    return found
+
+
+def _references(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
+    plan = spec.confirmation
+    if not plan.references or plan.max_runs is None or not state.looks:
+        return []
+    cost = plan_cost(spec, len(state.chosen))
+    wanted = cost.seeds * (1 + (spec.current is not None))
+    if cost.references >= wanted:
+        return []
+    text = f"max_runs = {plan.max_runs} leaves no room to measure every gain over the default and current settings."
+    return [Caveat("references_capped", text)]
+
+
+def _effect(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
+    found = []
+    if not state.min_effect_given and not state.samples.empty and len(state.chosen) > 1:
+        text = (
+            f"What matters in practice was not given: differences below {short(state.min_effect)} (one standard"
+            " deviation of the seed noise, measured on these runs) count as none. Set confirmation.min_effect."
+        )
+        found.append(Caveat("min_effect_assumed", text))
+    if state.kind == INCONCLUSIVE and state.ahead is None and not state.samples.empty:
+        text = "The noise between seeds is as large as the differences between the arms that are left."
+        found.append(Caveat("seed_noise_dominates", text))
+    if state.kind == TIE:
+        text = "Costs broke the tie: state per parameter, then settings to tune, then time per step."
+        found.append(Caveat("tie_cost", text))
+    if state.kind == WINNER and state.recommended is not None:
+        others = [pair_rows(state, state.recommended, arm) for arm in state.chosen if arm != state.recommended]
+        if any(equivalent(row, state.min_effect, spec.confirmation.alpha) for row in others):
+            text = f"The difference is real but small: less than {short(state.min_effect)}, what matters in practice."
+            found.append(Caveat("small_difference", text))
+    return found
+
+
+def _fairness(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], _s: Contest) -> Found:
+    found = []
+    camps = Counter(arm.family.camp for arm in spec.arms)
+    if len(set(camps.values())) > 1:
+        sizes = ", ".join(f"{CAMPS[camp]} {count}" for camp, count in camps.items())
+        text = f"Camps have different numbers of arms ({sizes}): the larger had more trials, and more luck."
+        found.append(Caveat("unequal_camps", text))
+    text = "One search only: other finalists may come out of another. This is about these settings, not these families."
+    found.append(Caveat("one_search_only", text))
+    return found
+
+
+def _explored(runs: Sequence[RunRecord], arm: str) -> list[RunRecord]:
+    return [r for r in runs if r.spec.arm == arm and r.spec.phase is Phase.EXPLORE and r.outcome is not None]
+
+
+def _count(state: Contest, arm: str) -> int:
+    return int(state.samples.ended[arm].sum())
+
+
+def _fewest(state: Contest) -> int:
+    return min((_count(state, arm) for arm in state.alive), default=0)

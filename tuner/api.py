@@ -1,0 +1,208 @@
+"""The Python API: launch a study, wait for it, take its recommendation. Prints nothing."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner import bootstrap, workflow
+from tuner.documents import Section
+from tuner.errors import InputError, NoEvidence, TunerError, WorkloadError
+from tuner.records import WorkloadRef
+from tuner.settings import Settings
+from tuner.spec import StudySpec, read_spec
+
+if TYPE_CHECKING:
+    from tuner.reporting.build import Recommendation
+    from tuner.study import Snapshot
+
+
+class StudyHandle:
+    """A study, perhaps running in a thread of this process; everything it knows is in SQL."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self._settings = settings
+        self._thread: threading.Thread | None = None
+        self._session: bootstrap.Session | None = None
+        self._error: BaseException | None = None
+        self._ready = threading.Event()
+
+    def _drive(self, spec: StudySpec, ray_address: str | None, workload: Any) -> None:
+        def body() -> None:
+            try:
+                with bootstrap.session(spec, self._settings, ray_address, workload) as session:
+                    self._session = session
+                    self._ready.set()
+                    session.run()
+            except BaseException as error:  # re-raised by wait(), in the caller's thread
+                self._error = error
+            finally:
+                self._ready.set()
+
+        self._thread = threading.Thread(target=body, name=f"tuner-{self.name}", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None and isinstance(self._error, TunerError):
+            raise self._error
+
+    @property
+    def running(self) -> bool:
+        """Whether it is being driven by this process."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the study has ended, for at most ``timeout`` seconds; True if it has.
+
+        Ctrl-C stops the study cleanly: what trains ends at its next measurement and waits to be continued.
+
+        Raises:
+            TunerError: the study stopped with an error.
+        """
+        if self._thread is None:
+            return True
+        try:
+            self._thread.join(timeout)
+        except KeyboardInterrupt:
+            self.stop()
+            self._thread.join()
+            raise
+        if self._thread.is_alive():
+            return False
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return True
+
+    def stop(self) -> None:
+        """Hand out no more runs; ``launch`` with the same arguments, or ``tuner resume``, goes on."""
+        if self._session is not None:
+            self._session.study.stop("stopped")
+
+    def snapshot(self) -> Snapshot | None:
+        """What the study knows right now; None if this process does not drive it."""
+        return self._session.study.snapshot() if self._session else None
+
+    def recommend(self) -> Recommendation:
+        """Return the recommendation as the ledger stands.
+
+        Raises:
+            NoEvidence: no run has finished yet.
+        """
+        from tuner.reporting.build import Recommendation
+
+        ledger = bootstrap.open_ledger(self._settings)
+        try:
+            return Recommendation(workflow.answer(ledger, self.name))
+        finally:
+            ledger.close()
+
+    def _repr_markdown_(self) -> str:
+        try:
+            return self.recommend().markdown()
+        except NoEvidence as error:
+            return str(error)
+
+    def __repr__(self) -> str:
+        return f"<study {self.name!r}{', running' if self.running else ''}>"
+
+
+def launch(
+    workload: str | type | object,
+    *,
+    name: str | None = None,
+    space: str | Mapping[str, Any] | None = None,
+    arms: list[str] | None = None,
+    horizon: Mapping[str, float] | None = None,
+    metric: str | None = None,
+    direction: str | None = None,
+    trials_per_arm: int | None = None,
+    hours: float | None = None,
+    gpu_hours: float | None = None,
+    current: Mapping[str, Any] | None = None,
+    sampler: str | None = None,
+    seed: int | None = None,
+    confirmation: Mapping[str, Any] | None = None,
+    resources: Mapping[str, Any] | None = None,
+    executor: str | None = None,
+    storage: str | None = None,
+    tracking: str | None = None,
+    ray_address: str | None = None,
+    **more: Any,
+) -> StudyHandle:
+    """Start a study, or go on with the one of this name and these arguments, in the background.
+
+    The arguments are the keys of a study file. ``workload`` is ``"module:attribute"``, or the class or function
+    itself, also one that was defined in a notebook. ``name`` is the workload's own, if it is not given.
+
+    Raises:
+        InputError: an argument is wrong; nothing was written.
+        StudyExists: the name is taken by a study that asks something else.
+        StudyBusy: another process drives this study.
+    """
+    reference, target = _reference(workload)
+    given = {
+        "study": name or re.sub(r"[^a-z0-9]+", "-", reference.path.partition(":")[2].lower()),
+        "workload": {"path": reference.path, "folder": reference.folder},
+        "space": space,
+        "arms": arms,
+        "horizon": horizon,
+        "metric": {"name": metric, "direction": direction} if metric else None,
+        "budget": {"trials_per_arm": trials_per_arm, "hours": hours, "gpu_hours": gpu_hours},
+        "current": current,
+        "sampler": sampler,
+        "seed": seed,
+        "confirmation": confirmation,
+        "resources": resources,
+        "executor": executor,
+        "storage": storage,
+        "tracking": tracking,
+        **more,
+    }
+    section = Section({key: value for key, value in given.items() if value is not None}, "launch()")
+    spec = bootstrap.resolved(read_spec(section), target)
+    settings = bootstrap.settings_for(spec, storage, tracking)
+    executor_check = bootstrap.make_executor(spec, ray_address, target)
+    executor_check.close()
+    bootstrap.create(spec, settings)
+    handle = StudyHandle(spec.name, settings)
+    handle._drive(spec, ray_address, target)
+    return handle
+
+
+def open_study(name: str, *, storage: str | None = None, tracking: str | None = None) -> StudyHandle:
+    """Return a handle on a study in SQL, to read its recommendation.
+
+    Raises:
+        StudyNotFound: there is none of that name.
+    """
+    settings = Settings.from_environment(storage, tracking)
+    ledger = bootstrap.open_ledger(settings)
+    try:
+        ledger.study(name)
+    finally:
+        ledger.close()
+    return StudyHandle(name, settings)
+
+
+def _reference(workload: str | type | object) -> tuple[WorkloadRef, Any]:
+    """The name of a workload, and the object itself where workers cannot import it."""
+    folder = str(Path.cwd())
+    if isinstance(workload, str):
+        return WorkloadRef(workload, folder), None
+    if not (inspect.isclass(workload) or inspect.isfunction(workload)):
+        raise WorkloadError(
+            f"launch(): workload is {workload!r}; expected 'module:attribute', a tuner.Workload class, or a function."
+        )
+    path = f"{workload.__module__}:{workload.__qualname__}"
+    if workload.__module__ != "__main__":
+        if "<locals>" in path:
+            raise InputError(
+                f"launch(): workload {path!r} is local to a function; expected one at a module's top level."
+            )
+        return WorkloadRef(path, folder), None
+    return WorkloadRef(path, folder), workload() if inspect.isclass(workload) else workload

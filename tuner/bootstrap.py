@@ -1,0 +1,282 @@
+"""The one place that chooses implementations from the settings: ledger, search, executor, tracker."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner import workflow
+from tuner.analysis.plan import next_runs
+from tuner.errors import ExecutorError, InputError, NoEvidence, StudyExists, TunerError, WorkloadError
+from tuner.ports import Executor, Tracker
+from tuner.records import Horizon
+from tuner.settings import Settings, hide_secrets
+from tuner.spec import StudySpec
+from tuner.storage.ledger import Ledger
+from tuner.study import Study
+
+if TYPE_CHECKING:
+    from tuner.storage.reading import StudyRow
+    from tuner.tracking.mlflow_runs import MlflowMirror
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A study under this process's lease, with all that drives it."""
+
+    study: Study
+    executor: Executor
+    tracker: Tracker
+    ledger: Ledger
+    lease: Any
+    folder: Path
+
+    def run(self) -> bool:
+        return workflow.run(self.study, self.executor, self.tracker, self.ledger, self.lease, self.folder)
+
+
+def settings_for(spec: StudySpec | None, storage: str | None, tracking: str | None) -> Settings:
+    """Command line before study file before environment before default."""
+    if spec is not None:
+        storage, tracking = storage or spec.storage, tracking or spec.tracking
+    return Settings.from_environment(storage, tracking)
+
+
+def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
+    """Import the workload, and take from it what the study file leaves open: metric, direction, horizon.
+
+    Raises:
+        WorkloadError: it cannot be imported, or is no workload.
+        InputError: metric or horizon stands nowhere.
+    """
+    from tuner.training.workloads.load import describe, load
+
+    about = describe(load(spec.workload) if workload is None else workload)
+    if not spec.metric:
+        if not about.metric:
+            raise InputError(
+                f"study {spec.name!r}: metric is missing, and {spec.workload.path!r} is a function, which cannot say "
+                "it; expected {name: ..., direction: maximize or minimize}. Add the key 'metric'."
+            )
+        spec = spec.measuring(about.metric, str(about.direction))
+    if not spec.horizon.amount:
+        if not about.horizon:
+            raise InputError(
+                f"study {spec.name!r}: horizon is missing, and workload {spec.workload.path!r} has none of its own; "
+                "expected {epochs: N} or {steps: N}. Add the key 'horizon'."
+            )
+        unit, amount = next(iter(about.horizon.items()))
+        spec = replace(spec, horizon=Horizon(amount, unit))
+    if about.has_test is False:
+        spec = replace(spec, confirmation=replace(spec.confirmation, test=False))
+    return spec
+
+
+def open_ledger(settings: Settings, *, migrate: bool = False) -> Ledger:
+    ledger = Ledger(settings.storage)
+    if migrate:
+        ledger.migrate()
+    return ledger
+
+
+def create(spec: StudySpec, settings: Settings) -> StudyRow:
+    """Add the study to the ledger; the same study again is found, another one of its name refused.
+
+    Raises:
+        StudyExists: the name is taken by a study that asks something else.
+    """
+    ledger = open_ledger(settings, migrate=True)
+    try:
+        for row in ledger.studies():
+            if row.name == spec.name:
+                if row.spec == spec.to_json():
+                    return row
+                raise StudyExists(
+                    f"study {spec.name!r} is in this database with other settings; expected the same ones, or a new "
+                    f"name. Go on with 'tuner resume {spec.name}' or 'tuner extend {spec.name}', or change 'study'."
+                )
+        return ledger.create(spec.name, spec.to_json())
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def session(
+    spec: StudySpec, settings: Settings, ray_address: str | None = None, workload: Any = None
+) -> Iterator[Session]:
+    """Take the study's lease and put together what drives it; everything is given back at the end.
+
+    Raises:
+        StudyBusy: another driver holds the lease.
+    """
+    from tuner.search.arm import open_arm, open_storage
+    from tuner.storage.heartbeat import Heartbeat
+
+    executor = make_executor(spec, ray_address, workload)
+    ledger = open_ledger(settings, migrate=True)
+    lease = ledger.acquire(ledger.study(spec.name))
+    heartbeat: Heartbeat | None = None
+    try:
+        storage = open_storage(settings.storage)
+        arms = [
+            open_arm(storage, spec.name, arm, spec.sampler, spec.seed, spec.opened_for, spec.sign) for arm in spec.arms
+        ]
+        folder = settings.folder / spec.name
+        study = Study(spec, ledger, lease, arms, next_runs, folder.absolute())
+        heartbeat = Heartbeat(ledger, lease, study.stop)
+        yield Session(study, executor, make_tracker(spec.name, settings), ledger, lease, folder)
+    finally:
+        executor.close()
+        if heartbeat is not None:
+            heartbeat.close()
+        else:
+            ledger.release(lease)
+        ledger.close()
+
+
+def make_executor(spec: StudySpec, ray_address: str | None = None, workload: Any = None) -> Executor:
+    if spec.executor == "local":
+        from tuner.execution.local import LocalExecutor
+
+        return LocalExecutor(workload)
+    if workload is None and spec.workload.path.startswith("__main__:"):
+        raise WorkloadError(
+            f"workload {spec.workload.path!r} was defined in a notebook or script; expected one that a worker can "
+            "import. Resume the study from there (tuner.resume), or move the workload into a module."
+        )
+    from tuner.execution.ray_tune import RayTuneExecutor
+
+    r = spec.resources
+    payload = None if workload is None else pack(spec, workload)
+    module = spec.workload.path.partition(":")[0].partition(".")[0]
+    return RayTuneExecutor(
+        ray_address, cpus=r.cpus, gpus=r.gpus, folder=spec.workload.folder, module=module, workload=payload
+    )
+
+
+def pack(spec: StudySpec, workload: Any) -> bytes:
+    """Pickle a workload that workers cannot import.
+
+    Raises:
+        WorkloadError: it does not survive the journey; with the reason.
+    """
+    import cloudpickle
+
+    try:
+        packed: bytes = cloudpickle.dumps(workload)
+        pickle.loads(packed)
+        return packed
+    except Exception as error:
+        raise WorkloadError(
+            f"workload {spec.workload.path!r} is defined in __main__ and cannot be sent to Ray's workers: "
+            f"{type(error).__name__}: {error}; expected one that can be pickled, or that can be imported. Load "
+            "the data in setup(), move the workload into a module, or take executor='local'."
+        ) from None
+
+
+def make_tracker(name: str, settings: Settings) -> Tracker:
+    if settings.tracking == "none":
+        from tuner.tracking.null import NullTracker
+
+        return NullTracker()
+    from tuner.tracking.follow import MirrorProcess
+
+    return MirrorProcess(name, settings)
+
+
+def make_mirror(name: str, settings: Settings) -> MlflowMirror:
+    """Build the mirror of one study: tracking knows MLflow, reporting knows what to say."""
+    from tuner.reporting.document import note
+    from tuner.tracking.base import Description
+    from tuner.tracking.mlflow_runs import MlflowMirror
+
+    ledger = open_ledger(settings)
+    folder = settings.folder / name
+
+    def describe() -> Description:
+        try:
+            evidence = workflow.answer(ledger, name)
+        except NoEvidence as error:
+            return Description(note=str(error))
+        files = ("recommendation.json", "recommendation.md", "learning_curves.png", "values_by_arm.png")
+        found = tuple(folder / file for file in files if (folder / file).is_file())
+        tags = {"tuner.verdict": evidence.verdict.kind, "tuner.recommended": evidence.arm}
+        return Description(note=note(evidence), tags=tags, artifacts=found)
+
+    return MlflowMirror(ledger, name, settings.tracking, describe)
+
+
+def examine(settings: Settings, ray_address: str | None = None) -> list[tuple[str, bool | None, str]]:
+    """Look at what a study needs; nothing is written. A part, whether it is well (None: only told), what was found."""
+    import importlib.metadata
+    import platform
+
+    packages = ("torch", "optuna", "ray", "mlflow", "sqlalchemy")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    findings: list[tuple[str, bool | None, str]] = [("python", None, f"{platform.python_version()}; {versions}")]
+    for part, look in (
+        ("device", _examine_device),
+        ("ledger", lambda: _examine_ledger(settings)),
+        ("mlflow", lambda: _examine_tracking(settings)),
+        ("ray", lambda: _examine_ray(ray_address)),
+    ):
+        try:
+            findings.append((part, True, look()))
+        except TunerError as error:
+            findings.append((part, False, hide_secrets(str(error))))
+    return findings
+
+
+def _examine_device() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"no GPU that torch sees; CPU with {torch.get_num_threads()} threads"
+    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+
+
+def _examine_ledger(settings: Settings) -> str:
+    where = hide_secrets(settings.storage)
+    file = settings.storage.removeprefix("sqlite:///")
+    if file != settings.storage and not Path(file).exists():
+        return f"{where}: not there yet; the first study makes it"
+    ledger = open_ledger(settings)
+    try:
+        if not ledger.ready():
+            return f"{where}: reached; no tables of tuner yet, the first study makes them"
+        return f"{where}: {len(ledger.studies())} studies"
+    finally:
+        ledger.close()
+
+
+def _examine_tracking(settings: Settings) -> str:
+    from tuner.tracking import places
+
+    if settings.tracking == "none":
+        return "off"
+    uri = places.check(settings.tracking)
+    if places.is_server(uri):
+        import urllib.error
+        import urllib.request
+
+        try:
+            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5):
+                return f"{hide_secrets(uri)}: answers"
+        except (urllib.error.URLError, OSError) as error:
+            raise ExecutorError(f"{hide_secrets(uri)} does not answer: {error}. Studies run without it.") from None
+    return hide_secrets(uri)
+
+
+def _examine_ray(address: str | None) -> str:
+    from tuner.execution.ray_tune import RayTuneExecutor
+
+    executor = RayTuneExecutor(address)
+    try:
+        executor.start()
+        return f"{address or 'a local cluster starts'}: {executor.slots()} runs of one CPU at once"
+    finally:
+        executor.close()

@@ -1,0 +1,330 @@
+"""The command line: verbs that print and exit; no logic. Everything heavy is imported inside a verb."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuner import __version__
+from tuner.errors import InputError, TunerError
+from tuner.settings import Settings, hide_secrets
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuner.spec import StudySpec
+
+INTERRUPTED = 130
+
+
+class _Group(click.Group):
+    """Turns our errors into one message and an exit code; a traceback is for bugs of tuner only."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TunerError as error:
+            click.echo(f"tuner: {hide_secrets(str(error))}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tuner")
+def main() -> None:
+    """Which optimizer, which learning-rate schedule, at which settings, and how sure are we?
+
+    Start with: tuner check STUDY.yaml, then tuner run STUDY.yaml.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def _places(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--tracking", metavar="URI", help="MLflow tracking URI, or 'none'.")(command)
+    return click.option("--storage", metavar="URL", help="SQLAlchemy URL of the ledger.")(command)
+
+
+def _driving(command: Callable[..., Any]) -> Callable[..., Any]:
+    option = click.option("--ray-address", envvar="TUNER_RAY_ADDRESS", metavar="ADDR", help="An existing Ray cluster.")
+    return _places(option(command))
+
+
+# -- studies
+
+
+@main.command()
+@click.argument("study_file", type=click.Path(path_type=Path))
+@click.option("--executor", type=click.Choice(["ray", "local"]), help="Instead of the study file's.")
+@_driving
+def run(
+    study_file: Path, executor: str | None, storage: str | None, tracking: str | None, ray_address: str | None
+) -> None:
+    """Run a study file to its verdict (or go on with it)."""
+    from tuner import bootstrap
+    from tuner.spec import read_spec_file
+
+    spec = read_spec_file(study_file)
+    spec = bootstrap.resolved(replace(spec, executor=executor) if executor else spec)
+    settings = bootstrap.settings_for(spec, storage, tracking)
+    bootstrap.create(spec, settings)
+    _drive(spec, settings, ray_address)
+
+
+@main.command()
+@click.argument("name")
+@_driving
+def resume(name: str, storage: str | None, tracking: str | None, ray_address: str | None) -> None:
+    """Go on with a study after a stop, a kill or a crash."""
+    settings = Settings.from_environment(storage, tracking)
+    _drive(_stored(name, settings), settings, ray_address)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--trials", type=click.IntRange(min=1), default=0, help="So many more trials per arm.")
+@click.option("--seeds", type=click.IntRange(min=1), default=0, help="So many seeds for each finalist, in all.")
+@click.option("--arm", metavar="FAMILY", help="One more arm.")
+@_driving
+def extend(
+    name: str,
+    trials: int,
+    seeds: int,
+    arm: str | None,
+    storage: str | None,
+    tracking: str | None,
+    ray_address: str | None,
+) -> None:
+    """Extend a study and go on: more trials, more seeds, another arm."""
+    from tuner import bootstrap, workflow
+
+    settings = Settings.from_environment(storage, tracking)
+    spec = workflow.extend(_stored(name, settings), trials=trials, seeds=seeds, arm=arm)
+    with bootstrap.session(spec, settings, ray_address) as session:
+        session.ledger.set_spec(session.lease, spec.to_json())
+    _drive(spec, settings, ray_address)
+
+
+def _stored(name: str, settings: Settings) -> StudySpec:
+    from tuner import bootstrap, workflow
+
+    ledger = bootstrap.open_ledger(settings)
+    try:
+        return workflow.stored_spec(ledger.study(name).spec, name)
+    finally:
+        ledger.close()
+
+
+def _drive(spec: StudySpec, settings: Settings, ray_address: str | None) -> None:
+    from tuner import bootstrap, workflow
+    from tuner.reporting import card, live
+
+    console = _console()
+    with bootstrap.session(spec, settings, ray_address) as session:
+        with _stopping(session.study.stop), live.watching(session.study.snapshot, console):
+            shown = session.run()
+        if not session.study.finished:
+            console.print(f"Stopped; nothing is lost. Go on with: tuner resume {spec.name}", highlight=False)
+            sys.exit(INTERRUPTED)
+        evidence = workflow.answer(session.ledger, spec.name)
+        console.print(card.render(evidence) if console.is_terminal else card.text(evidence), highlight=False)
+        console.print(f"Files: {session.folder}/recommendation.md, .json, and the pictures", highlight=False)
+        if not shown:
+            again = f"MLflow does not show everything yet; the ledger does. Catch up with: tuner mirror {spec.name}"
+            console.print(again, highlight=False)
+
+
+@contextmanager
+def _stopping(stop: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C (and a polite kill) stops the study cleanly; a second one stops at once."""
+
+    def on_signal(number: int, _frame: Any) -> None:
+        if number in seen:
+            raise KeyboardInterrupt
+        seen.add(number)
+        stop("interrupted")
+
+    seen: set[int] = set()
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@main.command()
+@click.argument("study_file", type=click.Path(path_type=Path))
+@click.option("--no-timing", is_flag=True, help="Do not train a step of each arm.")
+def check(study_file: Path, no_timing: bool) -> None:
+    """Dry run: what will be searched, confirmed and spent. Writes nothing."""
+    from tuner import bootstrap
+    from tuner.reporting import preview
+    from tuner.spec import read_spec_file
+
+    spec = bootstrap.resolved(read_spec_file(study_file))
+    console = _console()
+    for part in preview.pages(spec):
+        console.print(part)
+    if not no_timing:
+        console.print(preview.cost(spec, preview.timed(spec)))
+
+
+@main.command("list")
+@_places
+def list_(storage: str | None, tracking: str | None) -> None:
+    """List the studies of the database."""
+    from tuner import bootstrap
+    from tuner.reporting import overview
+
+    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
+    try:
+        rows = ledger.studies() if ledger.ready() else []
+        holders = {row.name: ledger.holder(row) for row in rows}
+        counts = {row.name: len(ledger.runs(row, measured=False)) for row in rows}
+        _console().print(overview.studies(rows, holders, counts))
+    finally:
+        ledger.close()
+
+
+@main.command()
+@click.argument("name")
+@_places
+def status(name: str, storage: str | None, tracking: str | None) -> None:
+    """Show where a study stands."""
+    from tuner import bootstrap, workflow
+    from tuner.reporting import overview
+
+    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
+    try:
+        row = ledger.study(name)
+        spec = workflow.stored_spec(row.spec, name)
+        view = overview.status(row, spec, ledger.trials(row), ledger.runs(row), ledger.holder(row))
+        _console().print(view, highlight=False)
+    finally:
+        ledger.close()
+
+
+@main.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with a schema_version.")
+@_places
+def recommend(name: str, as_json: bool, storage: str | None, tracking: str | None) -> None:
+    """Print the recommendation as the ledger stands."""
+    import json
+
+    from tuner import bootstrap, workflow
+    from tuner.reporting import card
+
+    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
+    try:
+        evidence = workflow.answer(ledger, name)
+    finally:
+        ledger.close()
+    if as_json:
+        click.echo(json.dumps(evidence.to_json(), indent=2, allow_nan=False))
+        return
+    console = _console()
+    console.print(card.render(evidence) if console.is_terminal else card.text(evidence), highlight=False)
+
+
+# -- tables
+
+
+@main.command()
+@click.argument("name", required=False)
+def optimizers(name: str | None) -> None:
+    """Show the optimizer families, or one with its hyperparameters."""
+    from tuner.families import family
+    from tuner.reporting import overview
+
+    _console().print(overview.family_page(family(name)) if name else overview.families(), highlight=False)
+
+
+@main.command()
+@click.argument("name", required=False)
+def schedules(name: str | None) -> None:
+    """Show the learning-rate schedules, or one with its parameters."""
+    from tuner.reporting import overview
+    from tuner.schedules import SCHEDULES
+
+    if name and name not in SCHEDULES:
+        raise InputError(f"schedule is {name!r}; expected one of {', '.join(SCHEDULES)}.")
+    _console().print(overview.schedule_page(SCHEDULES[name]) if name else overview.schedules(), highlight=False)
+
+
+@main.command()
+@click.argument("name", required=False)
+def spaces(name: str | None) -> None:
+    """Show the search spaces, or one (a name or a YAML file) as a table."""
+    from tuner.documents import read_yaml
+    from tuner.reporting import overview, preview
+    from tuner.space import read_space
+    from tuner.spec import find_space, list_spaces
+
+    if name:
+        _console().print(preview.space_table(read_space(read_yaml(find_space(name)))))
+    else:
+        found = [read_space(read_yaml(path)) for path in list_spaces().values()]
+        _console().print(overview.spaces(found), highlight=False)
+
+
+# -- MLflow and the machine
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+@_places
+def ui(host: str, port: int, storage: str | None, tracking: str | None) -> None:
+    """Open MLflow on the studies' data."""
+    from tuner.tracking.ui import serve_ui
+
+    sys.exit(serve_ui(Settings.from_environment(storage, tracking).tracking, host, port, click.echo))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--follow", is_flag=True, help="Go on until standard input is closed (used by the driver).")
+@click.option("--rebuild", is_flag=True, help="Show everything again, from the ledger.")
+@_places
+def mirror(name: str, follow: bool, rebuild: bool, storage: str | None, tracking: str | None) -> None:
+    """Bring MLflow up to date with the ledger."""
+    from tuner import bootstrap
+    from tuner.tracking.follow import serve
+
+    settings = Settings.from_environment(storage, tracking)
+    if settings.tracking == "none":
+        raise InputError("tracking is 'none'; expected an MLflow tracking URI. Give one with --tracking.")
+    mirrored = bootstrap.make_mirror(name, settings)
+    if follow:
+        sys.exit(serve(mirrored, sys.stdin, settings.folder / name))
+    changes = mirrored.rebuild() if rebuild else mirrored.catch_up()
+    click.echo(f"MLflow shows study {name}: {changes} changes brought over.")
+
+
+@main.command()
+@_driving
+def doctor(storage: str | None, tracking: str | None, ray_address: str | None) -> None:
+    """Check the installation: versions, devices, database, MLflow, Ray."""
+    from tuner import bootstrap
+    from tuner.reporting import overview
+
+    settings = Settings.from_environment(storage, tracking)
+    table, healthy = overview.health(bootstrap.examine(settings, ray_address))
+    _console().print(table, highlight=False)
+    sys.exit(0 if healthy else 1)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
+    return Console(width=width, soft_wrap=not sys.stdout.isatty())

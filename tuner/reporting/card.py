@@ -1,0 +1,78 @@
+"""The closing card in the terminal: the answer on one screen, drawn by rich or as plain lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuner.analysis.contest import WINNER
+from tuner.analysis.evidence import Evidence
+from tuner.records import short
+from tuner.reporting import words
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_COLOURS = {"winner": "green", "tie": "cyan", "inconclusive": "yellow", "single": "blue"}
+_QUIET = {"one_search_only", "min_effect_assumed", "tie_cost"}
+Row = tuple[str, str]
+
+
+def headline(evidence: Evidence) -> str:
+    """The verdict in three words."""
+    if evidence.verdict.kind == WINNER:
+        return f"{evidence.verdict.arm} is better"
+    return words.HEADLINES[evidence.verdict.kind]
+
+
+def rows(evidence: Evidence) -> list[Row]:
+    """Return the card's lines as label and text, the first the verdict."""
+    found = [
+        ("Verdict", evidence.verdict.sentence),
+        (
+            "Use",
+            f"{evidence.setting.family} ({evidence.camp_name}): {words.settings(evidence.setting.hyperparameters)}",
+        ),
+        ("Schedule", words.schedule(evidence)),
+        ("Because", evidence.why),
+        ("Expect", f"{evidence.metric} {words.expected(evidence)}"),
+    ]
+    found += [("Gain", words.gain(evidence, over)) for over in ("default", "current") if _worth(evidence, over)]
+    if evidence.test:
+        found.append(("Test", ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())))
+    found += [("Mind", caveat.text) for caveat in evidence.caveats if caveat.code not in _QUIET]
+    found.append(("Mind", "one search, on this workload and horizon: it is about these settings, not these families"))
+    found += [("Next", step.replace("    ", "  ")) for step in words.next_steps(evidence)]
+    return found
+
+
+def text(evidence: Evidence) -> str:
+    """Return the card as plain lines, for logs and pipes."""
+    lines, last = [f"{evidence.study}: {headline(evidence)}"], ""
+    for label, value in rows(evidence):
+        lines.append(f"  {'' if label == last else label:<9} {value}")
+        last = label
+    return "\n".join(lines) + "\n"
+
+
+def render(evidence: Evidence) -> RenderableType:
+    """Return the card for a rich console."""
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    last = ""
+    for label, value in rows(evidence):
+        bold = label in ("Verdict", "Use", "Schedule")
+        grid.add_row("" if label == last else label, Text(value, style="bold" if bold else ""))
+        last = label
+    colour = _COLOURS[evidence.verdict.kind]
+    title = Text(f" {evidence.study}: {headline(evidence)} ", style=f"bold {colour}")
+    return Panel(grid, title=title, title_align="left", border_style=colour, padding=(1, 2))
+
+
+def _worth(evidence: Evidence, over: str) -> bool:
+    """The user's settings are not mentioned where none were given."""
+    return over == "default" or evidence.gain(over).setting is not None

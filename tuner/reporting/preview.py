@@ -1,0 +1,171 @@
+"""What ``tuner check`` shows before anything is spent: the space, the plan, the cost. Trains one step of each arm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tuner.analysis.looks import smallest_decisive
+from tuner.analysis.plan import plan_cost
+from tuner.records import Assignment, Horizon, Phase, RunSpec
+from tuner.reporting.live import clock
+from tuner.search.proposals import split
+from tuner.space import SearchSpace
+from tuner.spec import StudySpec
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+TIMED_STEPS = 20
+
+
+def pages(spec: StudySpec) -> Iterator[RenderableType]:
+    """Yield the parts: the question, the space, the plan."""
+    from rich.text import Text
+
+    budget = spec.budget
+    limits = [f"{budget.trials_per_arm} trials per arm" if budget.trials_per_arm else ""]
+    limits += [f"{budget.hours:g} h" if budget.hours else "", f"{budget.gpu_hours:g} GPU-h" if budget.gpu_hours else ""]
+    yield Text(
+        f"Study {spec.name}: {spec.direction} {spec.metric} of {spec.workload.path}, {spec.horizon} a run, "
+        f"{' or '.join(limit for limit in limits if limit)}, sampler {spec.sampler}, seed {spec.seed}"
+    )
+    yield space_table(spec.space)
+    yield plan_table(spec)
+    yield Text(confirmation(spec))
+
+
+def space_table(space: SearchSpace) -> Table:
+    """Draw every dimension of every arm, and whether this budget searches it."""
+    from rich.table import Table
+
+    table = Table(title=f"Space {space.name}: {space.about}", title_justify="left")
+    for name in ("arm", "searched", "range", "opened from", "otherwise"):
+        table.add_column(name, overflow="fold")
+    for arm in space:
+        opened = {d.name: d for d in arm.dimensions}
+        default = arm.decode({d.name: d.at(0.5) for d in arm.dimensions})
+        values = {**default.hyperparameters, **{f"schedule.{k}": v for k, v in default.schedule.items()}}
+        for i, d in enumerate(arm.all_dimensions):
+            shown = opened.get(d.name, d)
+            closed = d.name not in opened
+            base = d.name.removeprefix("one_minus_")
+            value = values.get(d.name, values.get(base, "-"))
+            value = 1 - float(value) if base != d.name and value != "-" else value
+            fixed = f"{value:.4g}" if isinstance(value, float) else str(value)
+            when = "always" if d.opens_at == 1 else f"{d.opens_at} trials"
+            row = (arm.arm if i == 0 else "", d.name, str(shown), when, f"fixed: {fixed}" if closed else "searched")
+            table.add_row(*row, style="dim" if closed else "", end_section=i == len(arm.all_dimensions) - 1)
+    return table
+
+
+def plan_table(spec: StudySpec) -> Table:
+    """Draw how each arm's proposals divide."""
+    from rich.table import Table
+
+    table = Table(title="Proposals of each arm", title_justify="left")
+    for name in ("arm", "known settings", "Sobol points", f"model-based ({spec.sampler})", "dimensions"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    for arm in spec.arms:
+        known = sum(arm.encode(setting) is not None for setting in arm.known)
+        parts = split(spec.sampler, spec.budget.planned, known)
+        model = str(parts.model) if spec.budget.trials_per_arm else "all others"
+        table.add_row(arm.arm, str(parts.known), str(parts.sobol), model, str(len(arm.dimensions)))
+    return table
+
+
+def confirmation(spec: StudySpec) -> str:
+    """Say what the verdict will rest on, and what it cannot say."""
+    cost = plan_cost(spec, len(spec.arms))
+    if not cost.seeds:
+        return "Confirmation: none (max_runs is 0); without it no arm can be called better."
+    text = (
+        f"Confirmation: {len(spec.arms)} finalists on {cost.seeds} fresh seeds ({cost.confirm} runs at most), then "
+        f"{cost.references} runs of the default{' and your settings' if spec.current else ''} on the same seeds and "
+        f"{cost.test} for the test split: {cost.total} runs at most."
+    )
+    needed = smallest_decisive(cost.looks[-1].level)
+    if cost.seeds < needed:
+        text += f" With {cost.seeds} seeds no arm can be called better: that takes {needed} at least."
+    return text
+
+
+def timed(spec: StudySpec) -> Mapping[str, tuple[float, float]]:
+    """Train a few steps of each arm's default here; return seconds per step and per evaluation, by arm."""
+    from tuner.training.run import train, warm_up
+
+    warm_up()
+    found = {}
+    for arm in spec.arms:
+        steps = min(TIMED_STEPS, round(spec.horizon.amount)) if spec.horizon.unit == "steps" else TIMED_STEPS
+        probe = RunSpec(
+            study=spec.name,
+            arm=arm.arm,
+            trial=0,
+            phase=Phase.EXPLORE,
+            seed=0,
+            horizon=Horizon(steps, "steps"),
+            setting=arm.family.default,
+            workload=spec.workload,
+            metric=spec.metric,
+            direction=spec.direction,
+            threads=spec.resources.threads,
+            device=spec.resources.device,
+            precision=spec.resources.precision,
+        )
+        for _ in range(2):  # the first one loads the data
+            began, training = time.perf_counter(), train(Assignment(probe, 1))
+            evaluations = 0
+            try:
+                while True:
+                    next(training)
+                    evaluations += 1
+            except StopIteration as end:
+                result = end.value
+        if result.value is None:
+            from tuner.errors import WorkloadError
+
+            raise WorkloadError(
+                f"workload {spec.workload.path!r}: a trial of {steps} steps with {arm.arm}'s default {result.outcome}: "
+                f"{result.reason}; expected it to train. Mend it first.\n{result.traceback}".rstrip()
+            )
+        seconds = time.perf_counter() - began
+        found[arm.arm] = (
+            result.train_seconds / max(result.step, 1),
+            result.eval_seconds / max(evaluations, 1),
+            seconds,
+        )
+    return {name: (per_step, per_evaluation) for name, (per_step, per_evaluation, _) in found.items()}
+
+
+def cost(spec: StudySpec, seconds: Mapping[str, tuple[float, float]]) -> Table:
+    """Draw what the study will take, from the timed steps."""
+    from rich.table import Table
+
+    steps, evaluations = _length(spec)
+    after = plan_cost(spec, len(spec.arms))
+    table = Table(title="Cost on this machine, one run at a time", title_justify="left")
+    for name in ("arm", "a step", "a run", "the search", "its confirmation"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    total = 0.0
+    for arm, (step, evaluation) in seconds.items():
+        run = steps * step + evaluations * evaluation
+        search, confirm = run * spec.budget.planned, run * after.seeds
+        total += search + confirm
+        table.add_row(arm, f"{step * 1000:.2f} ms", f"{run:.2f} s", clock(search), clock(confirm))
+    rest = (after.references + after.test) * max(steps * s + evaluations * e for s, e in seconds.values())
+    table.caption = f"at most {clock(total + rest)} of training in all; divide by the runs that train at once"
+    return table
+
+
+def _length(spec: StudySpec) -> tuple[int, int]:
+    """Steps and evaluations of a run at the full horizon."""
+    from tuner.training.workloads.load import load
+
+    target: Any = load(spec.workload)
+    per_epoch = getattr(target, "steps_per_epoch", 1)
+    steps = spec.horizon.steps(per_epoch)
+    every = getattr(target, "eval_every_steps", None) or per_epoch
+    return steps, max(1, steps // every)

@@ -1,0 +1,1 @@
+"""The search inside each arm: the only door to Optuna. How runs are trained or judged is not known here."""

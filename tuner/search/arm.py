@@ -1,0 +1,185 @@
+"""One arm's search: an Optuna study in SQL, and its shadow in memory from which the model proposes.
+
+A proposal is a function of (study seed, arm, proposal index, what the arm has been told). The shadow is rebuilt
+from SQL when a study is resumed; a proposal reaches SQL in one transaction, complete or not at all.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuner.records import Outcome, RunResult, Scalar, Source, TrialRecord, derive_seed
+from tuner.search.proposals import random_point, sobol_point, split
+from tuner.space import ArmSpace, Dimension
+
+INDEX = "tuner:index"
+SOURCE = "tuner:source"
+CONSTRAINT = "diverged"
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """Return Optuna's counterpart of a dimension's axis."""
+    if dimension.choices:
+        return CategoricalDistribution(list(dimension.choices))
+    if dimension.integer:
+        return IntDistribution(int(dimension.low), int(dimension.high))
+    return FloatDistribution(dimension.floor, dimension.high, log=dimension.log)
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Build the model-based sampler, seeded for one proposal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        if name == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=False)
+        if name == "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=1)
+
+
+class ArmSearch:
+    """Proposes settings for one arm, and learns from what is told."""
+
+    def __init__(self, space: ArmSpace, sampler: str, seed: int, planned: int, study: optuna.Study, sign: int) -> None:
+        self.space = space
+        self._sampler = sampler
+        self._seed = seed
+        self._study = study
+        self._sign = sign
+        self._distributions = {d.name: distribution(d) for d in space.dimensions}
+        encoded = [(setting, space.encode(setting)) for setting in space.known]
+        self._known = [(setting, point) for setting, point in encoded if point is not None]
+        self.split = split(sampler, planned, len(self._known))
+        self._shadow = optuna.create_study(
+            direction="maximize" if sign > 0 else "minimize",
+            storage=optuna.storages.InMemoryStorage(),
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            pruner=optuna.pruners.NopPruner(),
+        )
+        self._in_sql = study.get_trials(deepcopy=False)
+        for trial in self._in_sql:
+            self._shadow.add_trial(trial)
+
+    def propose(self, index: int) -> TrialRecord:
+        """Propose the setting with this index and put it into SQL as a running Optuna trial.
+
+        If a kill struck between Optuna's tables and ours, the proposal is in SQL already, and is adopted.
+        """
+        if index < len(self._in_sql):
+            return self._record(self._in_sql[index])
+        source, setting = Source.MODEL, None
+        attrs: dict[str, object] = {}
+        if index < self.split.known:
+            setting, encoded = self._known[index]
+            assert encoded is not None
+            point = encoded
+            source = Source.DEFAULT if index == 0 else Source.CURRENT
+        elif index < self.split.known + self.split.sobol or self._sampler == "sobol":
+            source, point = Source.SOBOL, sobol_point(self.space, self._seed, index - self.split.known)
+        elif self._sampler == "random":
+            point = random_point(self.space, self._seed, index)
+        else:
+            point, attrs = self._from_model(index)
+        setting = setting or self.space.decode(point)
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=point,
+            distributions=self._distributions,
+            user_attrs={INDEX: index, SOURCE: source.value, "setting": str(setting)},
+            system_attrs=attrs,
+        )
+        self._shadow.add_trial(trial)
+        self._study.add_trial(trial)
+        return TrialRecord(self.space.arm, index, source, setting, point, index)
+
+    def _from_model(self, index: int) -> tuple[dict[str, Scalar], dict[str, object]]:
+        """Ask the sampler, seeded by the index, for a point; the trial it leaves in the shadow is taken back."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sampler = make_sampler(self._sampler, derive_seed(self._seed, self.space.arm, "model", index))
+            scratch = optuna.create_study(
+                directions=self._shadow.directions, sampler=sampler, pruner=optuna.pruners.NopPruner()
+            )
+            for trial in self._shadow.get_trials(deepcopy=False):
+                scratch.add_trial(trial)
+            asked = scratch.ask(self._distributions)
+            attrs = dict(scratch.get_trials(deepcopy=False)[asked.number].system_attrs)
+        return dict(asked.params), attrs
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        index, source = int(trial.user_attrs[INDEX]), Source(trial.user_attrs[SOURCE])
+        setting = self._known[index][0] if index < self.split.known else self.space.decode(trial.params)
+        return TrialRecord(self.space.arm, index, source, setting, trial.params, trial.number)
+
+    def tell(self, trial: TrialRecord, result: RunResult) -> None:
+        """Tell Optuna how a trial's ladder ended; telling twice changes nothing.
+
+        Divergence is told as COMPLETE with the worst finite value of the arm and a violated constraint, the
+        sooner the worse; told as FAIL the sampler would ignore it and propose the cliff again.
+        """
+        frozen = self._study.get_trials(deepcopy=False)[trial.index]
+        if frozen.state.is_finished():
+            return
+        value, violation = self._told(result)
+        for study in (self._study, self._shadow):
+            if value is None:
+                study.tell(frozen.number, state=TrialState.FAIL)
+                continue
+            mine = study.get_trials(deepcopy=False)[frozen.number]
+            if CONSTRAINT not in mine.constraints:
+                optuna.trial.Trial(study, mine._trial_id).set_constraint(CONSTRAINT, violation)
+            study.tell(frozen.number, value)
+
+    def _told(self, result: RunResult) -> tuple[float | None, float]:
+        if result.outcome is Outcome.COMPLETED:
+            return result.value, 0.0
+        if result.outcome in (Outcome.DIVERGED, Outcome.PRUNED):
+            return self._worst(), 1.0 / (1.0 + result.step)
+        return None, 0.0
+
+    def _worst(self) -> float:
+        done = self._shadow.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return min((t.values[0] for t in done), key=lambda v: v * self._sign, default=0.0)
+
+
+def open_arm(
+    storage: optuna.storages.BaseStorage, study: str, space: ArmSpace, sampler: str, seed: int, planned: int, sign: int
+) -> ArmSearch:
+    """Open the Optuna study ``<study>/<arm>``, made if it is not there."""
+    in_sql = optuna.create_study(
+        study_name=f"{study}/{space.arm}",
+        storage=storage,
+        direction="maximize" if sign > 0 else "minimize",
+        load_if_exists=True,
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=optuna.pruners.NopPruner(),
+    )
+    return ArmSearch(space, sampler, seed, planned, in_sql, sign)
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Open Optuna's tables, made if they are not there."""
+    import sqlalchemy
+
+    from tuner.errors import StorageError
+    from tuner.settings import hide_secrets
+
+    kwargs: Mapping[str, object] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    escaped = url.replace("{", "{{").replace("}", "}}")  # Optuna fills a template with the URL
+    try:
+        return optuna.storages.RDBStorage(escaped, engine_kwargs=dict(kwargs))
+    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError, ImportError) as error:
+        raise StorageError(hide_secrets(f"{url}: Optuna's tables cannot be opened: {error}")) from None

@@ -1,0 +1,64 @@
+"""How an arm's budget splits into known, Sobol and model-based proposals, and the Sobol points themselves."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import qmc
+
+from tuner.records import Scalar, derive_seed
+from tuner.space import ArmSpace
+
+MODELS = ("tpe", "gp", "cmaes")
+SOBOL_CAP = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Of the proposals of an arm, the first ``known``, then ``sobol``, then all others from the model."""
+
+    known: int
+    sobol: int
+    model: int
+
+
+def split(sampler: str, trials: int, known: int) -> Split:
+    """Divide ``trials`` proposals. Model-based samplers start after a power of two of Sobol points.
+
+    About half of what the known settings leave over, rounded down to a power of two (a Sobol sequence is even
+    only there), goes to Sobol points.
+
+    >>> split("tpe", 12, known=1), split("tpe", 3, known=1), split("sobol", 12, known=2)
+    (Split(known=1, sobol=4, model=7), Split(known=1, sobol=1, model=1), Split(known=2, sobol=10, model=0))
+    """
+    known = min(known, trials)
+    left = trials - known
+    if sampler == "sobol":
+        return Split(known, left, 0)
+    if sampler not in MODELS:
+        return Split(known, 0, left)
+    sobol = min(SOBOL_CAP, 1 << ((left // 2).bit_length() - 1)) if left >= 2 else left
+    return Split(known, sobol, left - sobol)
+
+
+def sobol_point(space: ArmSpace, seed: int, index: int) -> dict[str, Scalar]:
+    """Return point ``index`` of the arm's one scrambled Sobol sequence over all of its open dimensions.
+
+    The sequence depends on the study's seed and the arm alone (Owen 1998; ``scipy.stats.qmc.Sobol``).
+    """
+    dimensions = space.dimensions
+    engine = qmc.Sobol(len(dimensions), scramble=True, rng=np.random.default_rng(derive_seed(seed, space.arm, "sobol")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # one point at a time is no power of two
+        if index:
+            engine.fast_forward(index)
+        point = engine.random(1)[0]
+    return {d.name: d.at(float(u)) for d, u in zip(dimensions, point, strict=True)}
+
+
+def random_point(space: ArmSpace, seed: int, index: int) -> dict[str, Scalar]:
+    """Return an independent uniform point; a function of seed, arm and index."""
+    draws = np.random.default_rng(derive_seed(seed, space.arm, "random", index)).random(len(space.dimensions))
+    return {d.name: d.at(float(u)) for d, u in zip(space.dimensions, draws, strict=True)}

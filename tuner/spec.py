@@ -1,0 +1,384 @@
+"""The study file: the one boundary at which what the user wrote becomes a checked ``StudySpec``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tuner.documents import Section, read_yaml
+from tuner.errors import InputError
+from tuner.families import FAMILIES
+from tuner.families import family as family_named
+from tuner.records import Horizon, Setting, WorkloadRef, derive_seed
+from tuner.schedules import Schedule
+from tuner.space import ArmSpace, SearchSpace, read_space
+
+SAMPLERS = ("random", "sobol", "tpe", "gp", "cmaes")
+EXECUTORS = ("ray", "local")
+PRECISIONS = ("float32", "bfloat16")
+DIRECTIONS = ("maximize", "minimize")
+DEFAULT_SPACE = "sgdm-vs-adam"
+UNLIMITED_PLAN = 24
+"""With a budget of hours only, the space is opened as for so many trials per arm."""
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When the search ends: trials per arm, hours, GPU-hours, whichever comes first; None is no limit."""
+
+    trials_per_arm: int | None
+    hours: float | None = None
+    gpu_hours: float | None = None
+
+    @property
+    def planned(self) -> int:
+        return self.trials_per_arm or UNLIMITED_PLAN
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """How finalists are compared: how many fresh seeds, at most how many runs, with which error rate.
+
+    ``min_effect`` is the smallest difference of the metric that matters in practice; None takes one standard
+    deviation of the seed noise. ``references`` also trains the family's default and the user's current
+    settings on the same seeds, so that the gain over them is measured and not guessed. ``extensions`` are the
+    totals of seeds after each later extension; each is one more look at the data, paid for by the rule.
+    """
+
+    seeds: int = 10
+    max_runs: int | None = None
+    alpha: float = 0.05
+    min_effect: float | None = None
+    references: bool = True
+    test: bool = True
+    extensions: tuple[int, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """Seeds per finalist, extensions included."""
+        return max((self.seeds, *self.extensions))
+
+    def seeds_for(self, arms: int) -> int:
+        """How many seeds each of so many finalists gets under the cap."""
+        return self.total if self.max_runs is None else min(self.total, self.max_runs // max(arms, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one run takes, and how many runs train at once (None: as many as fit)."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    threads: int = 1
+    parallel: int | None = None
+    device: str = "auto"
+    precision: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class StudySpec:
+    """The user's question, complete and checked. ``storage`` and ``tracking`` never reach the ledger."""
+
+    name: str
+    workload: WorkloadRef
+    horizon: Horizon
+    space: SearchSpace
+    budget: Budget
+    opened_for: int
+    metric: str = ""
+    direction: str = ""
+    sampler: str = "tpe"
+    seed: int = 0
+    confirmation: Confirmation = field(default_factory=Confirmation)
+    resources: Resources = field(default_factory=Resources)
+    executor: str = "ray"
+    checkpoint_seconds: float = 30.0
+    retries: int = 3
+    stop_after_failures: int = 3
+    current: Setting | None = None
+    storage: str | None = field(default=None, repr=False)
+    tracking: str | None = field(default=None, repr=False)
+
+    @property
+    def arms(self) -> tuple[ArmSpace, ...]:
+        return self.space.arms
+
+    @property
+    def sign(self) -> int:
+        """+1 where more is better, -1 where less is."""
+        return 1 if self.direction == "maximize" else -1
+
+    @property
+    def search_seed(self) -> int:
+        """The training seed that all runs of the search share (common random numbers across arms)."""
+        return derive_seed(self.seed, "search")
+
+    def confirm_seed(self, finalists: Mapping[str, int], index: int) -> int:
+        """Seed ``index`` of the verdict: a function of the finalists, so it cannot exist before they are fixed."""
+        return derive_seed(self.seed, "confirm", sorted(finalists.items()), index)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON that :func:`read_spec` reads back; without places of storage and tracking."""
+        c, r, b = self.confirmation, self.resources, self.budget
+        return {
+            "study": self.name,
+            "workload": {
+                "path": self.workload.path,
+                "folder": self.workload.folder,
+                "options": dict(self.workload.options),
+            },
+            "metric": {"name": self.metric, "direction": self.direction} if self.metric else None,
+            "horizon": {self.horizon.unit: self.horizon.amount} if self.horizon.amount else None,
+            "space": dict(self.space.document),
+            "arms": [arm.arm for arm in self.arms],
+            "opened_for": self.opened_for,
+            "budget": {"trials_per_arm": b.trials_per_arm, "hours": b.hours, "gpu_hours": b.gpu_hours},
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "confirmation": {
+                "seeds": c.seeds,
+                "max_runs": c.max_runs,
+                "alpha": c.alpha,
+                "min_effect": c.min_effect,
+                "references": c.references,
+                "test": c.test,
+                "extensions": list(c.extensions),
+            },
+            "resources": {
+                "cpus": r.cpus,
+                "gpus": r.gpus,
+                "threads": r.threads,
+                "parallel": r.parallel,
+                "device": r.device,
+                "precision": r.precision,
+            },
+            "executor": self.executor,
+            "checkpoint_seconds": self.checkpoint_seconds,
+            "retries": self.retries,
+            "stop_after_failures": self.stop_after_failures,
+            "current": _setting_json(self.current),
+        }
+
+    def measuring(self, metric: str, direction: str) -> StudySpec:
+        return replace(self, metric=metric, direction=direction)
+
+
+def read_spec_file(path: Path) -> StudySpec:
+    """Read a study file; relative spaces and workloads are looked up from the file's and the working folder.
+
+    Raises:
+        InputError: naming file, line, key, what was found, what was expected, what to do.
+    """
+    return read_spec(read_yaml(path), near=path.parent)
+
+
+def read_spec(section: Section, near: Path | None = None) -> StudySpec:
+    """As :func:`read_spec_file`, from a section of any source (a YAML file, keyword arguments, the ledger)."""
+    name = section.text("study")
+    if not _NAME.match(name):
+        raise section.error("study", f"is {name!r}", "letters, digits, '.', '_', '-' (60 at most)")
+    budget = _budget(section)
+    opened_for = section.integer("opened_for", budget.planned, low=1)
+    confirmation = _confirmation(section)
+    space = _space(section, near, opened_for)
+    current = _current(section)
+    if current is not None:
+        space = _with_current(space, current)
+    metric, direction = _metric(section)
+    spec = StudySpec(
+        name=name,
+        workload=_workload(section),
+        horizon=_horizon(section),
+        space=space,
+        budget=budget,
+        opened_for=opened_for,
+        metric=metric,
+        direction=direction,
+        sampler=section.choice("sampler", SAMPLERS, "tpe"),
+        seed=section.integer("seed", 0, low=0, high=2**31 - 1),
+        confirmation=confirmation,
+        resources=_resources(section),
+        executor=section.choice("executor", EXECUTORS, "ray"),
+        checkpoint_seconds=section.number("checkpoint_seconds", 30.0, low=0.0),
+        retries=section.integer("retries", 3, low=0),
+        stop_after_failures=section.integer("stop_after_failures", 3, low=1),
+        current=current,
+        storage=section.text("storage", None),
+        tracking=section.text("tracking", None),
+    )
+    section.finish()
+    if spec.sampler == "cmaes":
+        _refuse_kinds(section, spec)
+    return spec
+
+
+def _workload(section: Section) -> WorkloadRef:
+    raw = section.take("workload")
+    if isinstance(raw, str):
+        path, folder, options = raw, "", {}
+    else:
+        inner = section.section("workload")
+        path, folder = inner.text("path"), inner.text("folder", "")
+        options = dict(inner.section("options", {}).data)
+        inner.finish()
+    module, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")]):
+        raise section.error("workload", f"is {path!r}", "'module:attribute', such as my_pkg.train:Cifar")
+    return WorkloadRef(path, folder or str(Path.cwd()), options)
+
+
+def _metric(section: Section) -> tuple[str, str]:
+    if "metric" not in section:
+        section.take("metric", None)
+        return "", ""
+    inner = section.section("metric")
+    found = inner.text("name"), inner.choice("direction", DIRECTIONS)
+    inner.finish()
+    return found
+
+
+def _horizon(section: Section) -> Horizon:
+    """The horizon, or 0 steps where the workload has to say it."""
+    if "horizon" not in section:
+        section.take("horizon", None)
+        return Horizon(0, "steps")
+    inner = section.section("horizon")
+    if len(inner.data) != 1 or next(iter(inner.data)) not in ("steps", "epochs"):
+        raise section.error("horizon", f"is {dict(inner.data)!r}", "{steps: N} or {epochs: N}")
+    unit = next(iter(inner.data))
+    if unit == "steps" and isinstance(inner.data[unit], int):
+        return Horizon(inner.integer("steps", low=1), "steps")
+    return Horizon(inner.number(unit, low=0.0, above=True), unit)
+
+
+def _budget(section: Section) -> Budget:
+    inner = section.section("budget", {})
+    hours = inner.number("hours", None, low=0.0, above=True)
+    gpu_hours = inner.number("gpu_hours", None, low=0.0, above=True)
+    limited = hours is not None or gpu_hours is not None
+    trials = inner.integer("trials_per_arm", None if limited else 12, low=1, high=100_000)
+    inner.finish()
+    return Budget(trials, hours, gpu_hours)
+
+
+def _confirmation(section: Section) -> Confirmation:
+    inner = section.section("confirmation", {})
+    found = Confirmation(
+        seeds=inner.integer("seeds", 10, low=2, high=10_000),
+        max_runs=inner.integer("max_runs", None, low=0),
+        alpha=inner.number("alpha", 0.05, low=0.0, high=0.5, above=True),
+        min_effect=inner.number("min_effect", None, low=0.0),
+        references=inner.flag("references", True),
+        test=inner.flag("test", True),
+        extensions=_extensions(inner),
+    )
+    inner.finish()
+    return found
+
+
+def _extensions(section: Section) -> tuple[int, ...]:
+    found = section.take("extensions", [])
+    whole = isinstance(found, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in found)
+    if not whole or any(b <= a for a, b in pairwise([section.data.get("seeds", 10), *found])):
+        raise section.error("extensions", f"is {found!r}", "a list of whole numbers that grow, the first above 'seeds'")
+    return tuple(found)
+
+
+def _resources(section: Section) -> Resources:
+    inner = section.section("resources", {})
+    found = Resources(
+        cpus=inner.number("cpus", 1.0, low=0.0, above=True),
+        gpus=inner.number("gpus", 0.0, low=0.0),
+        threads=inner.integer("threads", 1, low=1),
+        parallel=inner.integer("parallel", None, low=1),
+        device=inner.choice("device", ("auto", "cpu", "cuda"), "auto"),
+        precision=inner.choice("precision", PRECISIONS, "float32"),
+    )
+    inner.finish()
+    if found.gpus > 1 and found.gpus != int(found.gpus):
+        raise inner.error("gpus", f"is {found.gpus:g}", "a share below 1, or a whole number")
+    return found
+
+
+def _space(section: Section, near: Path | None, trials: int) -> SearchSpace:
+    only = section.texts("arms", None)
+    raw = section.take("space", DEFAULT_SPACE)
+    if isinstance(raw, Mapping):
+        space = read_space(section.section("space"), only)
+    else:
+        found = section.guard("space", lambda: find_space(str(raw), near))
+        space = read_space(read_yaml(found), only)
+    missing = [arm for arm in only or [] if arm not in {a.arm for a in space.arms}]
+    if missing:
+        known = ", ".join(str(key) for key in space.document["arms"])
+        raise section.error("arms", f"names {missing[0]!r}", f"arms of the space {space.name!r}: {known}")
+    return replace(space, arms=tuple(replace(arm, trials=trials) for arm in space.arms))
+
+
+def space_folder() -> Path:
+    """Where the spaces that come with tuner are: in the wheel, or beside the package in a checkout."""
+    inside = Path(str(resources.files("tuner"))) / "search_spaces"
+    return inside if inside.is_dir() else inside.parent.parent / "search_spaces"
+
+
+def list_spaces() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(space_folder().glob("*.yaml"))}
+
+
+def find_space(name: str, near: Path | None = None) -> Path:
+    """Return the file of a space: a name that comes with tuner, or a path to one's own YAML.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if name in (known := list_spaces()):
+        return known[name]
+    for folder in (Path(), near or Path()):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"space is {name!r}; expected one of {', '.join(known)}, or the path of a YAML file.")
+
+
+def _current(section: Section) -> Setting | None:
+    if "current" not in section:
+        section.take("current", None)
+        return None
+    inner = section.section("current")
+    family = family_named(inner.choice("family", list(FAMILIES)))
+    given = {key: inner.take(key) for key in inner.names() if key not in ("family", "schedule")}
+    for key in given:
+        inner.guard(key, lambda key=key: family.complete({key: given[key]}))
+    hyper = family.complete(given)
+    schedule = dict(inner.section("schedule", {"kind": "constant"}).data)
+    built = inner.guard("schedule", lambda: Schedule.of(schedule))
+    inner.finish()
+    return Setting(family.name, dict(hyper), {"kind": built.kind.name, **built.parameters, "warmup": built.warmup})
+
+
+def _with_current(space: SearchSpace, current: Setting) -> SearchSpace:
+    arms = tuple(arm.including(current) if arm.family.name == current.family else arm for arm in space.arms)
+    return replace(space, arms=arms)
+
+
+def _refuse_kinds(section: Section, spec: StudySpec) -> None:
+    for arm in spec.arms:
+        if any(d.choices for d in arm.dimensions):
+            raise section.error(
+                "sampler",
+                f"is 'cmaes', but arm {arm.arm!r} chooses among schedule kinds",
+                "a space with one fixed kind",
+                "Set 'kind: cosine' (say) in the space, or take another sampler.",
+            )
+
+
+def _setting_json(setting: Setting | None) -> dict[str, Any] | None:
+    if setting is None:
+        return None
+    return {"family": setting.family, **setting.hyperparameters, "schedule": dict(setting.schedule)}

@@ -1,0 +1,113 @@
+"""One driver per study: a lease with an epoch that fences whatever an older driver still wants to write."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+
+from tuner.errors import LeaseLost, StudyBusy
+from tuner.settings import LEASE_SECONDS
+from tuner.storage.tables import leases
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write to a study, until somebody takes a later ``epoch``."""
+
+    study_id: int
+    study: str
+    epoch: int
+    owner: str
+
+
+def database_now(connection: sa.Connection) -> float:
+    """Seconds since the epoch by the database's clock, which all drivers share (a second's resolution on SQLite)."""
+    if connection.dialect.name == "sqlite":
+        return float(connection.execute(sa.text("SELECT strftime('%s', 'now')")).scalar_one())
+    return float(connection.execute(sa.select(sa.func.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
+
+
+def acquire(connection: sa.Connection, study_id: int, study: str) -> Lease:
+    """Take the study's lease, if no living driver holds it.
+
+    A holder on this host whose process is gone is known to be dead; any other is believed to live until it has
+    not renewed for :data:`tuner.settings.LEASE_SECONDS`.
+
+    Raises:
+        StudyBusy: a living driver holds it.
+    """
+    now = database_now(connection)
+    row = connection.execute(sa.select(leases).where(leases.c.study_id == study_id).with_for_update()).one_or_none()
+    process = psutil.Process()
+    values: dict[str, Any] = {
+        "owner": uuid.uuid4().hex,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "process_started": process.create_time(),
+        "renewed_at": now,
+        "held": True,
+    }
+    if row is None:
+        connection.execute(leases.insert().values(study_id=study_id, epoch=1, **values))
+        return Lease(study_id, study, 1, values["owner"])
+    if row.held and now - row.renewed_at <= LEASE_SECONDS and not _dead(row):
+        ago = max(0.0, now - row.renewed_at)
+        raise StudyBusy(
+            f"study {study!r} is being driven by process {row.pid} on {row.host} (last sign of life {ago:.0f} s ago); "
+            f"expected no other driver. Wait for it, stop it with Ctrl-C, or watch it with 'tuner status {study}'."
+        )
+    connection.execute(leases.update().where(leases.c.study_id == study_id).values(epoch=row.epoch + 1, **values))
+    return Lease(study_id, study, row.epoch + 1, values["owner"])
+
+
+def _dead(row: Any) -> bool:
+    if row.host != socket.gethostname():
+        return False
+    try:
+        return abs(psutil.Process(row.pid).create_time() - float(row.process_started)) > 1.0
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
+
+
+def check(connection: sa.Connection, lease: Lease) -> None:
+    """Refuse to go on unless the lease is still ours; locks it until the transaction ends.
+
+    Raises:
+        LeaseLost: somebody holds a later epoch, or the lease was released.
+    """
+    query = sa.select(leases.c.epoch, leases.c.held).where(leases.c.study_id == lease.study_id).with_for_update()
+    row = connection.execute(query).one_or_none()
+    if row is None or row.epoch != lease.epoch or not row.held:
+        found = "nobody" if row is None else f"epoch {row.epoch}"
+        raise LeaseLost(
+            f"study {lease.study!r} is held by {found}; expected epoch {lease.epoch}, which is ours. Another driver "
+            "took over; this one stops without writing."
+        )
+
+
+def renew(connection: sa.Connection, lease: Lease) -> None:
+    check(connection, lease)
+    where = leases.c.study_id == lease.study_id
+    connection.execute(leases.update().where(where).values(renewed_at=database_now(connection)))
+
+
+def release(connection: sa.Connection, lease: Lease) -> None:
+    """Give the lease back; nothing happens if it is no longer ours."""
+    mine = (leases.c.study_id == lease.study_id) & (leases.c.epoch == lease.epoch)
+    connection.execute(leases.update().where(mine).values(held=False))
+
+
+def holder(connection: sa.Connection, study_id: int) -> str | None:
+    """Say who drives the study, or None."""
+    row = connection.execute(sa.select(leases).where(leases.c.study_id == study_id)).one_or_none()
+    if row is None or not row.held or _dead(row) or database_now(connection) - row.renewed_at > LEASE_SECONDS:
+        return None
+    return f"process {row.pid} on {row.host}"

@@ -1,0 +1,114 @@
+"""Rows of the ledger's tables turned into records; nothing is written here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from tuner.records import (
+    Measurement,
+    Outcome,
+    RunRecord,
+    RunResult,
+    RunSpec,
+    Setting,
+    Source,
+    State,
+    TrialRecord,
+)
+from tuner.storage.tables import events, measurements, runs, studies, trials
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A study as the ledger knows it; ``spec`` is what :meth:`tuner.spec.StudySpec.to_json` wrote."""
+
+    id: int
+    name: str
+    spec: Mapping[str, Any]
+    state: str
+    reason: str
+    created_at: float
+    seconds_used: float
+    revision: int
+
+
+def to_text(data: Mapping[str, Any]) -> str:
+    """JSON with sorted keys; floats keep all their bits, non-finite ones read back as they were."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def all_studies(connection: sa.Connection) -> list[StudyRow]:
+    rows = connection.execute(sa.select(studies).order_by(studies.c.id)).mappings()
+    return [StudyRow(**{**row, "spec": json.loads(row["spec"])}) for row in rows]
+
+
+def trials_of(connection: sa.Connection, study_id: int) -> list[TrialRecord]:
+    query = sa.select(trials).where(trials.c.study_id == study_id).order_by(trials.c.arm, trials.c.number)
+    return [
+        TrialRecord(
+            arm=row.arm,
+            index=row.number,
+            source=Source(row.source),
+            setting=Setting(**json.loads(row.setting)),
+            coordinates=json.loads(row.coordinates),
+            optuna_number=row.optuna_number,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def runs_of(
+    connection: sa.Connection, study_id: int, since: int = -1, *, measured: bool = True
+) -> list[tuple[int, RunRecord]]:
+    where = (runs.c.study_id == study_id) & (runs.c.revision > since)
+    rows = connection.execute(sa.select(runs).where(where).order_by(runs.c.id)).all()
+    curves = _curves(connection, where) if measured else {}
+    return [(row.revision, _run(row, tuple(curves.get(row.id, ())))) for row in rows]
+
+
+def _curves(connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[int, list[Measurement]]:
+    query = (
+        sa.select(measurements)
+        .join(runs, runs.c.id == measurements.c.run)
+        .where(where)
+        .order_by(measurements.c.run, measurements.c.step)
+    )
+    curves: dict[int, list[Measurement]] = {}
+    for row in connection.execute(query):
+        found = Measurement(row.step, json.loads(row.metrics), row.train_seconds, row.eval_seconds)
+        curves.setdefault(row.run, []).append(found)
+    return curves
+
+
+def _run(row: Any, curve: tuple[Measurement, ...]) -> RunRecord:
+
+    spec = RunSpec.from_json(json.loads(row.spec))
+    if row.outcome is None:
+        return RunRecord(spec, State(row.state), row.attempt, None, curve)
+    result = RunResult(
+        outcome=Outcome(row.outcome),
+        value=row.value,
+        step=row.step,
+        reason=row.reason,
+        traceback=row.traceback,
+        measurements=curve,
+        tests=json.loads(row.tests),
+        device=row.device,
+        torch=row.torch,
+        train_seconds=row.train_seconds,
+        eval_seconds=row.eval_seconds,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        resumed_at=row.resumed_at,
+    )
+    return RunRecord(spec, State(row.state), row.attempt, result, curve)
+
+
+def journal(connection: sa.Connection, study_id: int) -> list[tuple[float, str, dict[str, Any]]]:
+    query = sa.select(events).where(events.c.study_id == study_id).order_by(events.c.id)
+    return [(row.at, row.kind, json.loads(row.data)) for row in connection.execute(query)]

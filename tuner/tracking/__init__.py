@@ -1,0 +1,1 @@
+"""Shows the ledger to people; decides nothing, and is never waited for."""

@@ -1,0 +1,185 @@
+"""Runs the mirror in a process of its own, so that neither ``import mlflow`` nor a slow server holds up the driver.
+
+The two share a pipe. The driver closes it when it is done, and its death closes it too, so that no mirror is left
+behind. What is shown, and how, is :mod:`tuner.tracking.mlflow_runs`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Protocol
+
+from tuner.errors import TunerError
+from tuner.settings import Settings, hide_secrets
+from tuner.tracking.quiet import hide_secrets_in_output
+
+log = logging.getLogger(__name__)
+
+LOG_FILE = "mirror.log"
+LOCK_FILE = "mirror.lock"
+GRACE_SECONDS = 60.0
+"""How long a mirror whose driver died tries to show what is left."""
+LONGEST_WAIT = 30.0
+
+
+class Mirror(Protocol):
+    """What is followed: :class:`tuner.tracking.mlflow_runs.MlflowMirror`."""
+
+    def catch_up(self, *, hurry: bool = False, driven: bool | None = None) -> int: ...
+
+
+def follow(
+    mirror: Mirror,
+    until: Callable[[], bool],
+    interval: float = 1.0,
+    *,
+    grace: Callable[[], float] = lambda: GRACE_SECONDS,
+    pause: Callable[[float], object] = time.sleep,
+) -> bool:
+    """Show the ledger's changes until ``until()`` says that no more come; return whether all of them are shown.
+
+    After a failed pass the next one waits twice as long, 30 seconds at most. After ``until()``, what is left is tried
+    for ``grace()`` seconds. ``pause`` waits, and may return early once ``until()`` is true.
+    """
+    wait, ended_at, down = interval, 0.0, False
+    while True:
+        done = until()
+        if done and not ended_at:
+            ended_at, wait = time.monotonic(), interval
+        try:
+            shown = mirror.catch_up(hurry=not done, driven=False if done else None)
+        except Exception as error:
+            if not down:
+                log.warning("%s. Trying again.", error, exc_info=not isinstance(error, TunerError))
+            down, wait = True, min(wait * 2, LONGEST_WAIT)
+        else:
+            if down:
+                log.warning("MLflow is back; %d changes shown.", shown)
+            down, wait = False, interval
+            if done:
+                return True
+        if done:
+            left = ended_at + grace() - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(wait, left))
+        else:
+            pause(wait)
+
+
+def serve(mirror: Mirror, stdin: IO[str], folder: Path | None = None) -> int:
+    """Be the process that :class:`MirrorProcess` starts: follow until ``stdin`` is closed, or the driver is dead.
+
+    A number of seconds on ``stdin`` is how long the driver waits for what is left. ``folder`` is the study's: a lock
+    there makes a second mirror wait for the first. Returns the exit code: 0 if everything is shown.
+    """
+    hide_secrets_in_output()
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
+    with suppress(OSError, AttributeError):
+        os.nice(19)
+    closed, grace, driver = threading.Event(), [GRACE_SECONDS], os.getppid()
+
+    def read() -> None:
+        with suppress(OSError, ValueError):
+            for line in stdin:
+                grace[0] = float(line)
+        closed.set()
+
+    threading.Thread(target=read, daemon=True).start()
+
+    def until() -> bool:
+        return closed.is_set() or os.getppid() != driver
+
+    with _alone(folder):
+        return 0 if follow(mirror, until, grace=lambda: grace[0], pause=closed.wait) else 1
+
+
+@contextmanager
+def _alone(folder: Path | None) -> Iterator[None]:
+    """Wait until this is the study's only mirror: two could both create a run that neither has found."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        folder = None
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("ab") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class MirrorProcess:
+    """A :class:`tuner.ports.Tracker`: starts ``tuner mirror STUDY --follow`` beside the driver.
+
+    URLs travel by environment, never on the command line, which every user of the machine can read. The process has
+    a session of its own, so that Ctrl-C reaches the driver alone.
+    """
+
+    def __init__(self, study: str, settings: Settings, command: tuple[str, ...] | None = None) -> None:
+        self.study = study
+        self.settings = settings
+        self.command = command or (sys.executable, "-m", "tuner", "mirror", study, "--follow")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log_file(self) -> Path:
+        return self.settings.folder / self.study / LOG_FILE
+
+    def start(self) -> None:
+        """Start the process; a failure to do so is logged, and nothing is shown."""
+        try:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            with self.log_file.open("ab") as output:
+                self.process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    env=self._environment(),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            log.warning("MLflow is not shown anything: its mirror did not start: %s", hide_secrets(str(error)))
+
+    def finish(self, seconds: float) -> bool:
+        """Let the mirror show what is left for at most so many seconds; True if everything is shown."""
+        process = self.process
+        if process is None:
+            return False
+        assert process.stdin is not None
+        with suppress(OSError):
+            process.stdin.write(f"{seconds:.3f}\n".encode())
+            process.stdin.close()
+        try:
+            return process.wait(max(seconds, 0.0)) == 0
+        except subprocess.TimeoutExpired:
+            process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return False
+
+    def _environment(self) -> dict[str, str]:
+        ours = {
+            "TUNER_STORAGE": self.settings.storage,
+            "TUNER_TRACKING": self.settings.tracking,
+            "TUNER_FOLDER": str(self.settings.folder),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return {**os.environ, **ours}

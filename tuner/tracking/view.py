@@ -1,0 +1,80 @@
+"""The first look at a study in MLflow's web interface: which columns, which order, which colours; no data.
+
+The columns travel in MLflow's *shared view*, a tag of the experiment. Its form is not documented (3.17 was read); a
+version that does not know it says so once and shows its own columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tuner.records import RunRecord
+
+KEY = "tuner"
+VIEW_TAG = f"mlflow.sharedViewState.{KEY}"
+KIND_TAG = "mlflow.experimentKind"
+KIND = "custom_model_development"
+"""Spares the reader MLflow's question whether this is about training or about language models."""
+PRIMARY_TAG = "mlflow.experiment.primaryMetric.name"
+COLOR_TAG = "mlflow.runColor"
+TRAINING = "workflowType=machine_learning"
+"""Without it, MLflow 3.17 opens its pages for language models."""
+
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
+
+
+def color(arm: str, arms: Sequence[str]) -> str:
+    """An arm's colour in all charts (Okabe and Ito's, which colour-blind readers can tell apart).
+
+    >>> color("adamw", ["sgdm", "adamw"])
+    '#D55E00'
+    """
+    return _COLORS[arms.index(arm) % len(_COLORS)] if arm in arms else _COLORS[-1]
+
+
+def shared_view(runs: Iterable[RunRecord], direction: str) -> str:
+    """The table of runs, best value first, with the settings that the study searched."""
+    settings = dict.fromkeys(key for run in runs for key in run.spec.setting.hyperparameters)
+    columns = ["metrics.`value`", "metrics.`train_seconds`", "params.`schedule.kind`"]
+    columns += [f"params.`{key}`" for key in settings]
+    columns += [f"tags.`{key}`" for key in ("phase", "outcome", "source")]
+    state: dict[str, Any] = {
+        "searchFilter": "tags.phase != 'study'",
+        "orderByKey": "metrics.`value`",
+        "orderByAsc": direction == "minimize",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": columns,
+        "columnOrder": [],
+        "columnWidths": {},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": False,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+    return json.dumps(state, separators=(",", ":"))
+
+
+def links(experiment: str, parent: str) -> str:
+    """Markdown that leads from a note to the study's other pages.
+
+    >>> links("1", "ab").splitlines()[-1].count("](#/experiments/1/runs")
+    3
+    """
+    table = f"#/experiments/{experiment}/runs?{TRAINING}&viewStateShareKey={KEY}"
+    study = f"#/experiments/{experiment}/runs/{parent}?{TRAINING}"
+    return f"\n\n[All runs, best first]({table}) · [curves]({table}&compareRunsMode=CHART) · [the study]({study})"

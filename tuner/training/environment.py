@@ -1,0 +1,107 @@
+"""What makes a run repeat bit for bit: device, precision, threads, random states; nothing about the training itself."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from tuner.errors import InputError
+from tuner.records import RunSpec
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: torch knows no such device, or this machine does not have it.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device is {name!r}; expected auto, cpu, cuda or cuda:0.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA devices here; expected auto or cpu."
+        )
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device as the ledger names it, with the GPU's model: ``cpu``, ``cuda (NVIDIA H200)``."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Return the context for forward passes: none for float32, autocast for bfloat16.
+
+    Raises:
+        InputError: another precision; float16 would need its loss scaled, which changes what a step is.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is {precision!r}; expected {' or '.join(PRECISIONS)}.")
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators of Python, numpy and torch (every CUDA device included)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def capture_rng() -> dict[str, Any]:
+    """Return the states of all generators that a training may draw from."""
+    state = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_rng(state: dict[str, Any]) -> None:
+    """Set the generators back to what ``capture_rng`` returned."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given, so that a clock read now is right."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def prepared(spec: RunSpec, device: torch.device) -> Iterator[None]:
+    """Set threads, deterministic kernels and seeds for a run; leave the process as it was found.
+
+    Kernels that have no deterministic form warn and are used.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    mode, rng = torch.get_deterministic_debug_mode(), capture_rng()
+    torch.set_num_threads(spec.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    seed_everything(spec.seed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_deterministic_debug_mode(mode)
+        torch.backends.cudnn.benchmark = benchmark
+        restore_rng(rng)

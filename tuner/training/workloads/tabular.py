@@ -1,0 +1,88 @@
+"""An MLP on a table of scikit-learn's: breast cancer (569 patients, 30 measurements); it comes with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tuner.training.workloads.base import Batch, Workload, shuffled
+
+BATCH = 32
+TRAIN = 256
+VALIDATION = 156
+
+
+class TabularMLP(Workload):
+    """Benign or malignant, from 30 standardised measurements; 256 for training, 156 validation, 157 test.
+
+    ``loss`` is the mean log-loss in nats: at 97 % accuracy one patient more or less is 0.6 points, so the
+    accuracy (also measured) tells settings apart less well.
+
+    Args:
+        width: units of each of the two hidden layers.
+        dropout: share of each hidden layer that is dropped.
+    """
+
+    metric = "loss"
+    direction = "minimize"
+    has_test = True
+    horizon: Mapping[str, float] | None = {"epochs": 50}
+
+    def __init__(self, width: int = 64, dropout: float = 0.1) -> None:
+        self.width = width
+        self.dropout = dropout
+
+    def setup(self) -> None:
+        from sklearn.datasets import load_breast_cancer
+        from sklearn.model_selection import train_test_split
+
+        x, y = load_breast_cancer(return_X_y=True)
+        train, rest, labels, other = train_test_split(x, y, train_size=TRAIN, stratify=y, random_state=0)
+        validation, test, known, unknown = train_test_split(
+            rest, other, train_size=VALIDATION, stratify=other, random_state=0
+        )
+        mean, deviation = train.mean(axis=0), train.std(axis=0)
+        self.data: dict[str, tuple[Tensor, Tensor]] = {}
+        for split, rows, target in (
+            ("train", train, labels),
+            ("validation", validation, known),
+            ("test", test, unknown),
+        ):
+            table = torch.tensor((rows - mean) / deviation, dtype=torch.float32, device=self.device)
+            self.data[split] = table, torch.tensor(target, dtype=torch.float32, device=self.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return TRAIN // BATCH
+
+    def model(self, seed: int) -> nn.Module:  # noqa: ARG002
+        w = self.width
+        return nn.Sequential(
+            nn.Linear(30, w),
+            nn.ReLU(),
+            nn.Dropout(self.dropout),
+            nn.Linear(w, w),
+            nn.ReLU(),
+            nn.Dropout(self.dropout),
+            nn.Linear(w, 1),
+            nn.Flatten(0),
+        )
+
+    def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
+        x, y = self.data["train"]
+        for chosen in shuffled(TRAIN, BATCH, epoch, seed):
+            yield x[chosen], y[chosen]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch
+        return nn.functional.binary_cross_entropy_with_logits(model(x), y)
+
+    def evaluate(self, model: nn.Module, split: str) -> Mapping[str, float]:
+        x, y = self.data[split]
+        logits = model(x).float()
+        return {
+            "loss": float(nn.functional.binary_cross_entropy_with_logits(logits, y)),
+            "accuracy": float(((logits > 0) == (y > 0.5)).double().mean()),
+        }

@@ -1,0 +1,112 @@
+"""The flow of the product on one screen: run or resume a study, recommend from it, extend it.
+
+What runs where is chosen in :mod:`tuner.bootstrap`; here nothing knows Ray, SQL, MLflow or torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tuner.analysis.evidence import Evidence
+from tuner.analysis.recommendation import recommend
+from tuner.documents import Section, read_yaml
+from tuner.errors import InputError, NoEvidence, StudyStopped
+from tuner.ports import Executor, Tracker
+from tuner.reporting.files import write_all
+from tuner.spec import StudySpec, list_spaces, read_spec
+from tuner.storage.leases import Lease
+from tuner.storage.ledger import Ledger
+from tuner.study import Study
+
+MIRROR_PATIENCE_SECONDS = 60.0
+"""How long a finished study waits for MLflow to show everything; the ledger keeps what it did not."""
+
+
+def run(study: Study, executor: Executor, tracker: Tracker, ledger: Ledger, lease: Lease, folder: Path) -> bool:
+    """Search, confirm, recommend; from wherever the ledger says that the study is. True if MLflow shows it all.
+
+    Raises:
+        StudyStopped: one run after the other failed in the user's code.
+    """
+    tracker.start()
+    patience = 0.0
+    try:
+        executor.run(study)
+        if study.failed_in_a_row:
+            ledger.set_state(lease, "stopped", study.failed_in_a_row.splitlines()[0])
+            raise StudyStopped(study.failed_in_a_row)
+        if study.finished:
+            conclude(ledger, study.spec, folder)
+            ledger.set_state(lease, "finished")
+        patience = MIRROR_PATIENCE_SECONDS
+    finally:
+        executor.close()
+        shown = tracker.finish(patience)
+    return shown
+
+
+def conclude(ledger: Ledger, spec: StudySpec, folder: Path) -> Evidence | None:
+    """Write the recommendation and the pictures beside the study; None if there is nothing to say."""
+    row = ledger.study(spec.name)
+    trials, runs = ledger.trials(row), ledger.runs(row)
+    try:
+        evidence = recommend(spec, trials, runs)
+    except NoEvidence:
+        return None
+    write_all(evidence, spec, trials, runs, folder)
+    return evidence
+
+
+def answer(ledger: Ledger, name: str) -> Evidence:
+    """Return the recommendation as the ledger stands, also in the middle of a study.
+
+    Raises:
+        StudyNotFound: there is no study of that name.
+        NoEvidence: no run has finished.
+    """
+    row = ledger.study(name)
+    return recommend(stored_spec(row.spec, name), ledger.trials(row), ledger.runs(row))
+
+
+def stored_spec(spec: Mapping[str, Any], name: str) -> StudySpec:
+    """Read back what the ledger keeps of a study file."""
+    return read_spec(Section(spec, f"study {name!r} in the database"))
+
+
+def extend(spec: StudySpec, *, trials: int = 0, seeds: int = 0, arm: str | None = None) -> StudySpec:
+    """Return the spec with ``trials`` more per arm, ``seeds`` in all for each finalist, or another arm.
+
+    The settings that the first budget opened stay the ones that are searched.
+
+    Raises:
+        InputError: nothing is asked for, or the arm is unknown or already there.
+    """
+    if not (trials or seeds or arm):
+        raise InputError("nothing to extend by; expected --trials N, --seeds N or --arm FAMILY.")
+    if trials:
+        if spec.budget.trials_per_arm is None:
+            raise InputError("this study is limited by hours, not by trials; expected --seeds N or --arm FAMILY.")
+        spec = replace(spec, budget=replace(spec.budget, trials_per_arm=spec.budget.trials_per_arm + trials))
+    if seeds:
+        plan = spec.confirmation
+        if seeds <= plan.total:
+            raise InputError(f"--seeds is {seeds}; expected more than {plan.total}, which each finalist has already.")
+        cap = None if plan.max_runs is None else max(plan.max_runs, seeds * len(spec.arms))
+        spec = replace(spec, confirmation=replace(plan, extensions=(*plan.extensions, seeds), max_runs=cap))
+    return _with_arm(spec, arm) if arm else spec
+
+
+def _with_arm(spec: StudySpec, arm: str) -> StudySpec:
+    names = [space.arm for space in spec.arms]
+    if arm in names:
+        raise InputError(f"arm {arm!r} is in the study already; expected one that is not: it has {', '.join(names)}.")
+    documents = [spec.space.document, *(read_yaml(path).data for path in list_spaces().values())]
+    found = next((document for document in documents if arm in document["arms"]), None)
+    if found is None:
+        known = sorted({name for document in documents for name in document["arms"]} - set(names))
+        raise InputError(f"no space has an arm {arm!r}; expected one of {', '.join(known)}.")
+    space = {**spec.space.document, "arms": {**spec.space.document["arms"], arm: found["arms"][arm]}}
+    return stored_spec({**spec.to_json(), "space": space, "arms": [*names, arm]}, spec.name)
