@@ -104,6 +104,22 @@ def create(spec: StudySpec, settings: Settings) -> StudyRow:
         ledger.close()
 
 
+def update(spec: StudySpec, settings: Settings) -> None:
+    """Change what a study asks for.
+
+    Raises:
+        StudyBusy: a living driver holds the lease.
+    """
+    ledger = open_ledger(settings)
+    try:
+        lease = ledger.acquire(ledger.study(spec.name))
+        ledger.set_spec(lease, spec.to_json())
+        ledger.note(lease, "extended", {"budget": spec.to_json()["budget"], "arms": spec.to_json()["arms"]})
+        ledger.release(lease)
+    finally:
+        ledger.close()
+
+
 @contextmanager
 def session(
     spec: StudySpec, settings: Settings, ray_address: str | None = None, workload: Any = None

@@ -107,8 +107,7 @@ def extend(
 
     settings = Settings.from_environment(storage, tracking)
     spec = workflow.extend(_stored(name, settings), trials=trials, seeds=seeds, arm=arm)
-    with bootstrap.session(spec, settings, ray_address) as session:
-        session.ledger.set_spec(session.lease, spec.to_json())
+    bootstrap.update(spec, settings)
     _drive(spec, settings, ray_address)
 
 
@@ -131,7 +130,8 @@ def _drive(spec: StudySpec, settings: Settings, ray_address: str | None) -> None
         with _stopping(session.study.stop), live.watching(session.study.snapshot, console):
             shown = session.run()
         if not session.study.finished:
-            console.print(f"Stopped; nothing is lost. Go on with: tuner resume {spec.name}", highlight=False)
+            why = session.study.snapshot().stopping
+            console.print(f"Stopped ({why}); nothing is lost. Go on with: tuner resume {spec.name}", highlight=False)
             sys.exit(INTERRUPTED)
         evidence = workflow.answer(session.ledger, spec.name)
         console.print(card.render(evidence) if console.is_terminal else card.text(evidence), highlight=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tuner.errors import InputError, Place, wrong
 
 Path_ = tuple[str | int, ...]
 MISSING: Any = object()
+LARGEST = sys.float_info.max
 
 
 class _Loader(yaml.SafeLoader):
@@ -49,8 +51,9 @@ def parse_yaml(text: str, source: str) -> Section:
     >>> parse_yaml("seed: 1\\nbudget: {hours: 2}", "s.yaml").section("budget").number("hours")
     2.0
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             raise InputError(f"{source}: is empty; expected a mapping of keys to values.")
@@ -63,8 +66,11 @@ def parse_yaml(text: str, source: str) -> Section:
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise InputError(f"{source}{line}: is not valid YAML: {problem}.") from None
+    except RecursionError:
+        raise InputError(f"{source}: is nested too deeply, or holds an alias (*) of what it stands in.") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return Section(data, source, lines=lines)
 
 
@@ -73,7 +79,7 @@ def _plain(loader: _Loader, node: yaml.Node, path: Path_, lines: dict[Path_, int
     if isinstance(node, yaml.MappingNode):
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = str(loader.construct_object(key_node, deep=True))
+            key = str(_value(loader, key_node, source))
             line = key_node.start_mark.line + 1
             if key in values:
                 first = lines[(*path, key)]
@@ -83,7 +89,22 @@ def _plain(loader: _Loader, node: yaml.Node, path: Path_, lines: dict[Path_, int
         return values
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*path, i), lines, source) for i, item in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)
+    return _value(loader, node, source)
+
+
+def _value(loader: _Loader, node: yaml.Node, source: str) -> Any:
+    """A scalar as plain JSON; what YAML reads as a date stays the text that it is."""
+    if node.tag == "tag:yaml.org,2002:timestamp":
+        return node.value
+    try:
+        value = loader.construct_object(node, deep=True)
+    except (ValueError, OverflowError) as error:
+        line = node.start_mark.line + 1
+        raise InputError(f"{source}:{line}: {str(node.value)[:40]!r} cannot be read as a value: {error}.") from None
+    if isinstance(value, bytes):
+        line = node.start_mark.line + 1
+        raise InputError(f"{source}:{line}: holds binary data; expected numbers, texts, lists and mappings.")
+    return value
 
 
 class Section:
@@ -146,7 +167,7 @@ class Section:
         if value is default:
             return value
         wanted = _bounds("a number", low, high, above)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
             raise self.error(key, f"is {value!r}", wanted)
         if not low <= value <= high or (above and value == low):
             raise self.error(key, f"is {value!r}", wanted)

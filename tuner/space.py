@@ -8,6 +8,7 @@ is known here.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +24,7 @@ ONE_MINUS = "one_minus_"
 KIND = "schedule.kind"
 ZERO_SHARE = 1 / 8
 """The share of an ``or_zero`` dimension's axis that stands for exactly 0."""
+_ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Dimension:
     """One searched coordinate: a range (``low`` to ``high``), or ``choices`` with the budget that opens each.
 
     ``or_zero`` puts exact zeros below ``low``: on the log axis, everything in [``floor``, ``low``) means 0.
-    ``opens_at`` is the number of trials per arm from which the dimension is searched.
+    ``opens_at`` is the number of trials per arm from which the dimension is searched. ``least`` and ``most``
+    are the bounds of what it means, beyond which nothing widens it.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Dimension:
     or_zero: bool = False
     choices: Mapping[str, int] = field(default_factory=dict)
     opens_at: int = 1
+    least: float = -math.inf
+    most: float = math.inf
 
     @property
     def floor(self) -> float:
@@ -99,6 +104,8 @@ class Dimension:
 
     def widened(self, coordinate: Scalar) -> Dimension:
         """Return the dimension, made to contain the coordinate (on a log scale, with a factor 3 to spare)."""
+        if self.log and coordinate == 0:
+            return replace(self, or_zero=True)
         if self.contains(coordinate):
             return self
         if self.choices:
@@ -108,8 +115,8 @@ class Dimension:
             return replace(self, low=min(self.low, coordinate), high=max(self.high, coordinate))
         spare = 3.0 if self.log else 1.0
         if coordinate < self.low:
-            return replace(self, low=coordinate / spare)
-        return replace(self, high=coordinate * spare)
+            return replace(self, low=max(self.least, coordinate / spare))
+        return replace(self, high=min(self.most, coordinate * spare))
 
     def __str__(self) -> str:
         if self.choices:
@@ -265,6 +272,9 @@ def read_space(section: Section, only: list[str] | None = None) -> SearchSpace:
 
 def _arm(table: Section, name: str, shared: tuple[tuple[Dimension, ...], dict[str, Scalar]]) -> ArmSpace:
     section = table.section(name, {})
+    if not _ARM.fullmatch(name) or name == "current":
+        expected = "letters, digits, '.', '_', '-' (40 at most), and not 'current'"
+        raise table.error(name, "cannot name an arm", expected)
     family_name = section.choice("family", list(FAMILIES), None) or name
     if family_name not in FAMILIES:
         raise table.error(name, "is not an optimizer family", f"one of {', '.join(FAMILIES)}", "Or add 'family: ...'.")
@@ -351,8 +361,9 @@ def _dimension(section: Section, name: str, low: float, high: float, integer: bo
         choices = _kinds(section)
         section.finish()
         return Dimension(name, choices=choices, opens_at=opens_at)
-    first = section.number("low", low=low, high=high)
-    last = section.number("high", low=low, high=high)
+    number = section.integer if integer else section.number
+    first = number("low", low=low, high=high)
+    last = number("high", low=low, high=high)
     if not first < last:
         raise section.error("low", f"is {first:g} but high is {last:g}", "low below high", "Swap them or widen.")
     log = section.choice("scale", ["linear", "log"], "linear") == "log"
@@ -362,7 +373,10 @@ def _dimension(section: Section, name: str, low: float, high: float, integer: bo
     if or_zero and not log:
         raise section.error("or_zero", "is true on a linear scale", "scale: log", "Let low be 0 instead.")
     section.finish()
-    return Dimension(name, first, last, log=log, integer=integer, or_zero=or_zero, opens_at=opens_at)
+    found = Dimension(name, first, last, log, integer, or_zero, opens_at=opens_at, least=low, most=high)
+    if log and found.floor <= 0:
+        raise section.error("low", f"is {first:g} with or_zero", "more room to 0", "Take a larger 'low'.")
+    return found
 
 
 def _kinds(section: Section) -> dict[str, int]:

@@ -26,7 +26,7 @@ DEFAULT_SPACE = "sgdm-vs-adam"
 UNLIMITED_PLAN = 24
 """With a budget of hours only, the space is opened as for so many trials per arm."""
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def read_spec_file(path: Path) -> StudySpec:
 def read_spec(section: Section, near: Path | None = None) -> StudySpec:
     """As :func:`read_spec_file`, from a section of any source (a YAML file, keyword arguments, the ledger)."""
     name = section.text("study")
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise section.error("study", f"is {name!r}", "letters, digits, '.', '_', '-' (60 at most)")
     budget = _budget(section)
     opened_for = section.integer("opened_for", budget.planned, low=1)
@@ -190,7 +190,7 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
     space = _space(section, near, opened_for)
     current = _current(section)
     if current is not None:
-        space = _with_current(space, current)
+        space = section.guard("current", lambda: _with_current(space, current))
     metric, direction = _metric(section)
     spec = StudySpec(
         name=name,
@@ -286,7 +286,7 @@ def _confirmation(section: Section) -> Confirmation:
 def _extensions(section: Section) -> tuple[int, ...]:
     found = section.take("extensions", [])
     whole = isinstance(found, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in found)
-    if not whole or any(b <= a for a, b in pairwise([section.data.get("seeds", 10), *found])):
+    if not whole or any(b <= a for a, b in pairwise([section.data.get("seeds") or 10, *found])):
         raise section.error("extensions", f"is {found!r}", "a list of whole numbers that grow, the first above 'seeds'")
     return tuple(found)
 
@@ -319,7 +319,17 @@ def _space(section: Section, near: Path | None, trials: int) -> SearchSpace:
     if missing:
         known = ", ".join(str(key) for key in space.document["arms"])
         raise section.error("arms", f"names {missing[0]!r}", f"arms of the space {space.name!r}: {known}")
-    return replace(space, arms=tuple(replace(arm, trials=trials) for arm in space.arms))
+    opened = replace(space, arms=tuple(replace(arm, trials=trials) for arm in space.arms))
+    for arm in opened.arms:
+        if not arm.dimensions:
+            first = min(d.opens_at for d in arm.all_dimensions)
+            raise section.error(
+                "space",
+                f"opens no setting of arm {arm.arm!r} with {trials} trials per arm",
+                f"a budget of at least {first} trials per arm",
+                "Raise trials_per_arm, or lower 'opens_at' of the learning rate.",
+            )
+    return opened
 
 
 def space_folder() -> Path:
@@ -364,6 +374,9 @@ def _current(section: Section) -> Setting | None:
 
 def _with_current(space: SearchSpace, current: Setting) -> SearchSpace:
     arms = tuple(arm.including(current) if arm.family.name == current.family else arm for arm in space.arms)
+    for arm in arms:
+        for u in (0.0, 1.0 - 1e-12):
+            arm.decode({d.name: d.at(u) for d in arm.dimensions})
     return replace(space, arms=arms)
 
 

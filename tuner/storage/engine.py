@@ -12,6 +12,7 @@ from tuner.settings import hide_secrets
 from tuner.storage.tables import PREFIX, VERSION_TABLE, metadata
 
 SQLITE_WAIT_SECONDS = 60
+MIGRATION_LOCK = 0x74756E6572
 
 
 def make_engine(url: str) -> sa.Engine:
@@ -26,13 +27,32 @@ def make_engine(url: str) -> sa.Engine:
             return sa.create_engine(parsed, pool_pre_ping=True)
         engine = sa.create_engine(parsed, connect_args={"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False})
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise StorageError(
-            f"storage is {hide_secrets(url)!r}: {hide_secrets(str(error))}; expected an SQLAlchemy URL whose driver is "
-            "installed, such as sqlite:///tuner.db or postgresql+psycopg://user:password@host/database "
-            "(pip install 'tuner[postgres]')."
-        ) from None
+        raise _no_url(url, hide_secrets(str(error))) from None
+    except ValueError:  # its text may hold a part of a password
+        raise _no_url(url, "the port is not a number; escape '/' in a password as %2F and '@' as %40") from None
+    if parsed.database in (None, "", ":memory:"):
+        raise _no_url(url, "a database in memory is gone when the study stops")
     _tame_sqlite(engine)
     return engine
+
+
+def _no_url(url: str, cause: str) -> StorageError:
+    return StorageError(
+        f"storage is {hide_secrets(url)!r}: {cause}; expected an SQLAlchemy URL whose driver is installed, such as "
+        "sqlite:///tuner.db or postgresql+psycopg://user:password@host/database (pip install 'tuner[postgres]')."
+    )
+
+
+def shown(engine: sa.Engine) -> str:
+    """The database's URL for people, without secrets."""
+    return hide_secrets(engine.url.render_as_string())
+
+
+def _missing_file(engine: sa.Engine) -> bool:
+    """Whether to connect would create a SQLite file."""
+    url = engine.url
+    plain = url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:")
+    return plain and not Path(str(url.database)).exists()
 
 
 def _tame_sqlite(engine: sa.Engine) -> None:
@@ -58,6 +78,8 @@ def has_tables(engine: sa.Engine) -> bool:
     Raises:
         StorageError: the database cannot be reached, or is of another version.
     """
+    if _missing_file(engine):
+        return False
     try:
         with engine.connect().execution_options(reading=True) as connection:
             if not sa.inspect(connection).has_table(VERSION_TABLE):
@@ -69,7 +91,7 @@ def has_tables(engine: sa.Engine) -> bool:
         return False
     if found != known_versions()[-1]:
         raise StorageError(
-            f"{engine.url.render_as_string()}: its tables have version {found}; this tuner writes "
+            f"{shown(engine)}: its tables have version {found}; this tuner writes "
             f"{known_versions()[-1]}. Upgrade tuner, or take another database."
         )
     return True
@@ -77,9 +99,7 @@ def has_tables(engine: sa.Engine) -> bool:
 
 def unreachable(engine: sa.Engine, error: Exception) -> StorageError:
     cause = hide_secrets(str(getattr(error, "orig", None) or error).strip().splitlines()[0])
-    return StorageError(
-        f"{engine.url.render_as_string()}: the database cannot be used: {cause}. Check that it runs, and the URL."
-    )
+    return StorageError(f"{shown(engine)}: the database cannot be used: {cause}. Check that it runs, and the URL.")
 
 
 def known_versions() -> list[str]:
@@ -106,6 +126,8 @@ def migrate(engine: sa.Engine) -> None:
     config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
     try:
         with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":  # two first drivers at once: one migrates, one waits
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except SQLAlchemyError as error:

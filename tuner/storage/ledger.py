@@ -14,10 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tuner.errors import StorageError, StudyExists, StudyNotFound
+from tuner.errors import StorageError, StudyBusy, StudyExists, StudyNotFound
 from tuner.records import Measurement, RunRecord, RunResult, RunSpec, State, TrialRecord
 from tuner.storage import leases, reading
-from tuner.storage.engine import has_tables, make_engine, migrate, unreachable
+from tuner.storage.engine import has_tables, make_engine, migrate, shown, unreachable
 from tuner.storage.leases import Lease
 from tuner.storage.reading import StudyRow, to_text
 from tuner.storage.tables import events, measurements, mirrors, runs, studies, trials
@@ -53,18 +53,24 @@ class Ledger:
             raise unreachable(self.engine, error) from error
 
     @contextmanager
-    def _writing(self, lease: Lease) -> Iterator[tuple[sa.Connection, int]]:
-        """A transaction that stands only if the lease is ours; with the study's next revision."""
+    def _begin(self) -> Iterator[sa.Connection]:
+        """A transaction; what the database refuses becomes our error."""
         try:
             with self.engine.begin() as connection:
-                leases.check(connection, lease)
-                mine = studies.c.id == lease.study_id
-                connection.execute(studies.update().where(mine).values(revision=studies.c.revision + 1))
-                yield connection, connection.execute(sa.select(studies.c.revision).where(mine)).scalar_one()
+                yield connection
         except IntegrityError:
             raise
         except DBAPIError as error:
             raise unreachable(self.engine, error) from error
+
+    @contextmanager
+    def _writing(self, lease: Lease) -> Iterator[tuple[sa.Connection, int]]:
+        """A transaction that stands only if the lease is ours; with the study's next revision."""
+        with self._begin() as connection:
+            leases.check(connection, lease)
+            mine = studies.c.id == lease.study_id
+            connection.execute(studies.update().where(mine).values(revision=studies.c.revision + 1))
+            yield connection, connection.execute(sa.select(studies.c.revision).where(mine)).scalar_one()
 
     # -- studies and leases
 
@@ -75,13 +81,11 @@ class Ledger:
             StudyExists: there is one of that name.
         """
         try:
-            with self.engine.begin() as connection:
+            with self._begin() as connection:
                 row = {"name": name, "spec": to_text(spec), "state": "open", "created_at": time.time()}
                 connection.execute(studies.insert().values(reason="", seconds_used=0.0, revision=0, **row))
         except IntegrityError:
             raise StudyExists(f"study {name!r} is in this database already.") from None
-        except DBAPIError as error:
-            raise unreachable(self.engine, error) from error
         return self.study(name)
 
     def studies(self) -> list[StudyRow]:
@@ -97,7 +101,7 @@ class Ledger:
         """
         if not self.ready():
             raise StorageError(
-                f"{self.engine.url.render_as_string()}: holds no tables of tuner; expected a database in which a "
+                f"{shown(self.engine)}: holds no tables of tuner; expected a database in which a "
                 "study was started. Stand in the study's folder, or name its database with --storage."
             )
         rows = self.studies()
@@ -105,22 +109,25 @@ class Ledger:
             if row.name == name:
                 return row
         known = ", ".join(row.name for row in rows) or "no study yet"
-        raise StudyNotFound(f"study {name!r} is not in {self.engine.url.render_as_string()}; it holds: {known}.")
+        raise StudyNotFound(f"study {name!r} is not in {shown(self.engine)}; it holds: {known}.")
 
     def acquire(self, study: StudyRow) -> Lease:
         """Take the study's lease; see :func:`tuner.storage.leases.acquire`."""
-        with self.engine.begin() as connection:
-            return leases.acquire(connection, study.id, study.name)
+        try:
+            with self._begin() as connection:
+                return leases.acquire(connection, study.id, study.name)
+        except IntegrityError:  # two drivers at once, for the first time
+            raise StudyBusy(f"study {study.name!r} is being taken up by another driver right now.") from None
 
     def renew(self, lease: Lease, seconds: float = 0.0) -> None:
         """Show a sign of life, and count the seconds that the study was driven since the last one."""
-        with self.engine.begin() as connection:
+        with self._begin() as connection:
             leases.renew(connection, lease)
             used = studies.c.seconds_used + seconds
             connection.execute(studies.update().where(studies.c.id == lease.study_id).values(seconds_used=used))
 
     def release(self, lease: Lease) -> None:
-        with self.engine.begin() as connection:
+        with self._begin() as connection:
             leases.release(connection, lease)
 
     def holder(self, study: StudyRow) -> str | None:
@@ -209,11 +216,11 @@ class Ledger:
                 "outcome": result.outcome.value,
                 "value": result.value,
                 "step": result.step,
-                "reason": result.reason,
-                "traceback": result.traceback,
+                "reason": _storable(result.reason),
+                "traceback": _storable(result.traceback),
                 "tests": to_text(dict(result.tests)),
-                "device": result.device,
-                "torch": result.torch,
+                "device": result.device[:60],
+                "torch": result.torch[:60],
                 "train_seconds": result.train_seconds,
                 "eval_seconds": result.eval_seconds,
                 "started_at": result.started_at,
@@ -261,9 +268,14 @@ class Ledger:
 
     def set_mirrored(self, study: StudyRow, target: str, revision: int) -> None:
         where = (mirrors.c.study_id == study.id) & (mirrors.c.target == target)
-        with self.engine.begin() as connection:
+        with self._begin() as connection:
             if connection.execute(mirrors.update().where(where).values(revision=revision)).rowcount == 0:
                 connection.execute(mirrors.insert().values(study_id=study.id, target=target, revision=revision))
+
+
+def _storable(text: str) -> str:
+    """What the user's code said, without what a text column refuses: NUL characters and lone surrogates."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _this(lease: Lease, run_id: str) -> sa.ColumnElement[bool]:

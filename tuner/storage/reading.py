@@ -38,8 +38,8 @@ class StudyRow:
 
 
 def to_text(data: Mapping[str, Any]) -> str:
-    """JSON with sorted keys; floats keep all their bits, non-finite ones read back as they were."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+    """JSON that keeps the order of keys (that of arms and of dimensions has a meaning) and all bits of floats."""
+    return json.dumps(data, separators=(",", ":"))
 
 
 def all_studies(connection: sa.Connection) -> list[StudyRow]:

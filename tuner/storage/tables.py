@@ -1,7 +1,7 @@
 """The ledger's tables, all prefixed ``tuner_``; the migrations create them, nothing here does.
 
-Times are seconds since the epoch in UTC. JSON stands in text columns, sorted, so that both databases compare
-equal.
+Times are seconds since the epoch in UTC. JSON stands in text columns, its keys in the order in which they
+were given.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ LOCK_FILE = "mirror.lock"
 GRACE_SECONDS = 60.0
 """How long a mirror whose driver died tries to show what is left."""
 LONGEST_WAIT = 30.0
+NICENESS = 10
+"""Behind the training, but not starved by it: what is not shown meanwhile is waited for at the end."""
 
 
 class Mirror(Protocol):
@@ -84,7 +86,7 @@ def serve(mirror: Mirror, stdin: IO[str], folder: Path | None = None) -> int:
     hide_secrets_in_output()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     with suppress(OSError, AttributeError):
-        os.nice(19)
+        os.nice(NICENESS)
     closed, grace, driver = threading.Event(), [GRACE_SECONDS], os.getppid()
 
     def read() -> None:
@@ -98,12 +100,12 @@ def serve(mirror: Mirror, stdin: IO[str], folder: Path | None = None) -> int:
     def until() -> bool:
         return closed.is_set() or os.getppid() != driver
 
-    with _alone(folder):
+    with alone(folder):
         return 0 if follow(mirror, until, grace=lambda: grace[0], pause=closed.wait) else 1
 
 
 @contextmanager
-def _alone(folder: Path | None) -> Iterator[None]:
+def alone(folder: Path | None) -> Iterator[None]:
     """Wait until this is the study's only mirror: two could both create a run that neither has found."""
     try:
         import fcntl

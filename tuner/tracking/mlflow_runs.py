@@ -1,8 +1,7 @@
 """The only door to MLflow: shows one study of a ledger as a parent run with a child run for each run.
 
-What a page says is laid out in :mod:`tuner.tracking.pages`; how long the mirror follows the ledger is
-:mod:`tuner.tracking.follow`'s. Nothing is decided here, and nothing is read back but what is needed to show
-nothing twice.
+What a page says is :mod:`tuner.tracking.pages`', how long the mirror follows is :mod:`tuner.tracking.follow`'s.
+Nothing is decided here, and nothing is read back but what is needed to show nothing twice.
 """
 
 from __future__ import annotations
@@ -59,9 +58,8 @@ class MlflowMirror:
     are the union of all of its runs' parameters and metrics, and two studies share neither workload nor metric.
     A study of the same name from another ledger shares the experiment, and is told apart by a tag.
 
-    Runs are found by tag, never created twice, and shown with times that depend on the ledger and on the MLflow
-    run's own start alone: MLflow drops a metric value that it has with the same key, step and time, so a pass may be
-    killed anywhere and repeated.
+    Runs are found by tag, and their values have times that depend on the ledger and the MLflow run's own start alone:
+    MLflow drops a value that it has with the same key, step and time, so a pass may be killed anywhere and repeated.
     """
 
     def __init__(self, ledger: Ledger, study_name: str, tracking_uri: str, describe: Callable[[], Description]) -> None:
@@ -77,6 +75,7 @@ class MlflowMirror:
         self._attached: dict[Path, tuple[int, int]] = {}
         self._described_at = -NOTE_SECONDS
         self._described: tuple[int, str] = (-1, "")
+        self._wordless = ""
 
     # -- passes
 
@@ -113,7 +112,7 @@ class MlflowMirror:
         self._open(row)
         parent = self._shown.get("")
         if parent is None:
-            since, parent = 0, self._create_parent(row)
+            since, parent = 0, self._create("", self.study, row.created_at, {pages.STUDY_TAG: self.study}, row)
         done = self._show_changes(row, since, parent)
         if not hurry or done <= since or time.monotonic() - self._described_at >= NOTE_SECONDS:
             self._show_study(row, parent, status)
@@ -137,8 +136,7 @@ class MlflowMirror:
         """Connect, and learn once what MLflow holds of this study."""
         if self._client is not None:
             return
-        client = _connect(self.uri)
-        name = f"tuner/{self.study}"
+        client, name = _connect(self.uri), f"tuner/{self.study}"
         found = client.get_experiment_by_name(name)
         if found is None:
             folder = places.artifact_folder(self.uri)
@@ -178,12 +176,8 @@ class MlflowMirror:
 
     # -- showing
 
-    def _create_parent(self, row: StudyRow) -> _Shown:
-        return self._create("", self.study, row.created_at, {pages.STUDY_TAG: self.study}, row)
-
     def _create(self, key: str, name: str, started: float, tags: Mapping[str, str], row: StudyRow) -> _Shown:
-        start = round(started * 1000)
-        every = {**tags, pages.LEDGER_TAG: _ledger_mark(row)}
+        start, every = round(started * 1000), {**tags, pages.LEDGER_TAG: _ledger_mark(row)}
         run = self._client.create_run(self._experiment, start_time=start, tags=every, run_name=name)
         self._shown[key] = _Shown(run.info.run_id, start, "RUNNING")
         return self._shown[key]
@@ -219,26 +213,32 @@ class MlflowMirror:
             shown.steps.clear()
 
     def _show_study(self, row: StudyRow, parent: _Shown, status: str) -> None:
-        try:
-            about = self.describe()
-        except Exception:
-            log.exception("the description of the study could not be made")
-            about = Description()
+        about = self._about()
         runs = self.ledger.runs(row, measured=False)
         ends = max([row.created_at, *(run.result.finished_at for run in runs if run.result)])
         links = view.links(self._experiment, parent.id)
-        note = hide_secrets(about.note)[: pages.NOTE_LENGTH - len(links)] + links
-        tags = {**pages.study_tags(row.spec, row.state, row.reason), **about.tags, pages.NOTE: note}
+        note = {pages.NOTE: hide_secrets(about.note)[: pages.NOTE_LENGTH - len(links)] + links} if about.note else {}
+        tags = {**pages.study_tags(row.spec, row.state, row.reason), **about.tags, **note}
         points = pages.study_points(about.metrics, row.revision, ends - row.created_at)
         self._log(parent, points, pages.study_params(row.spec), tags)
         direction = str((row.spec.get("metric") or {}).get("direction"))
-        looks = {pages.NOTE: note, view.PRIMARY_TAG: "value", view.VIEW_TAG: view.shared_view(runs, direction)}
+        looks = {**note, view.PRIMARY_TAG: "value", view.VIEW_TAG: view.shared_view(runs, direction)}
         for key, value in looks.items():
             self._client.set_experiment_tag(self._experiment, key, value)
         for path in about.artifacts:
             self._attach(parent, path)
         self._set_status(parent, status, None if status == "RUNNING" else ends)
         self._described, self._described_at = (row.revision, status), time.monotonic()
+
+    def _about(self) -> Description:
+        """Ask the study what it says of itself; if it fails to, the note stays as it is and the runs are shown."""
+        try:
+            return self.describe()
+        except Exception as error:
+            if self._wordless != repr(error):
+                log.exception("the description of the study could not be made")
+            self._wordless = repr(error)
+            return Description()
 
     def _log(self, shown: _Shown, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -254,11 +254,9 @@ class MlflowMirror:
 
     def _attach(self, shown: _Shown, path: Path) -> None:
         """Upload a file, unless this version of it is there."""
-        try:
-            found = path.stat()
-        except OSError:
+        if not path.is_file():
             return
-        version = (found.st_mtime_ns, found.st_size)
+        version = (path.stat().st_mtime_ns, path.stat().st_size)
         if self._attached.get(path) != version:
             self._client.log_artifact(shown.id, str(path))
             self._attached[path] = version
@@ -280,8 +278,7 @@ class MlflowMirror:
 def _connect(uri: str) -> Any:
     """Open a client that says nothing, sends no telemetry, and leaves trying again to the mirror.
 
-    MLflow's own second try of a request that was lost on its way back would create a run twice; the mirror's
-    looks for the run first.
+    MLflow's second try of a request whose answer was lost would create a run twice; the mirror's looks for it first.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)

@@ -165,11 +165,12 @@ def _end_values(record: RunRecord) -> Iterator[tuple[str, float]]:
 
 
 def _final(record: RunRecord, seconds: float) -> Iterator[Point]:
+    """What a run came to, all at step 0: that is how MLflow knows to draw bars instead of curves."""
     if record.result is None:
         return
     for key, value in _end_values(record):
         if math.isfinite(value):
-            yield Point(clean(key), value, record.result.step, seconds)
+            yield Point(clean(key), value, 0, seconds)
 
 
 def curve_points(measurements: Iterable[Measurement]) -> Iterator[Point]:
