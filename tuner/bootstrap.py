@@ -216,12 +216,13 @@ def make_mirror(name: str, settings: Settings) -> MlflowMirror:
     def describe() -> Description:
         try:
             evidence = workflow.answer(ledger, name)
-        except NoEvidence as error:
-            return Description(note=str(error))
+        except NoEvidence:
+            return Description()
         files = ("recommendation.json", "recommendation.md", "learning_curves.png", "values_by_arm.png")
         found = tuple(folder / file for file in files if (folder / file).is_file())
         tags = {"tuner.verdict": evidence.verdict.kind, "tuner.recommended": evidence.arm}
-        return Description(note=note(evidence), tags=tags, artifacts=found)
+        best = {f"best.{row.arm}": row.best_value for row in evidence.arms if row.best_value is not None}
+        return Description(note=note(evidence), tags=tags, artifacts=found, metrics=best)
 
     return MlflowMirror(ledger, name, settings.tracking, describe)
 

@@ -298,7 +298,7 @@ def ui(host: str, port: int, storage: str | None, tracking: str | None) -> None:
 def mirror(name: str, follow: bool, rebuild: bool, storage: str | None, tracking: str | None) -> None:
     """Bring MLflow up to date with the ledger."""
     from tuner import bootstrap
-    from tuner.tracking.follow import serve
+    from tuner.tracking.follow import alone, serve
 
     settings = Settings.from_environment(storage, tracking)
     if settings.tracking == "none":
@@ -306,7 +306,8 @@ def mirror(name: str, follow: bool, rebuild: bool, storage: str | None, tracking
     mirrored = bootstrap.make_mirror(name, settings)
     if follow:
         sys.exit(serve(mirrored, sys.stdin, settings.folder / name))
-    changes = mirrored.rebuild() if rebuild else mirrored.catch_up()
+    with alone(settings.folder / name):
+        changes = mirrored.rebuild() if rebuild else mirrored.catch_up()
     click.echo(f"MLflow shows study {name}: {changes} changes brought over.")
 
 

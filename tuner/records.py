@@ -228,13 +228,18 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as the ledger knows it. ``result`` is None until it has ended; ``curve`` is what it measured so far."""
+    """A run as the ledger knows it.
+
+    ``result`` is None until it has ended, ``curve`` is what it measured so far, ``started_at`` when the last
+    attempt began (0 before the first one).
+    """
 
     spec: RunSpec
     state: State
     attempt: int = 0
     result: RunResult | None = None
     curve: tuple[Measurement, ...] = ()
+    started_at: float = 0.0
 
     @property
     def run_id(self) -> str:

@@ -64,6 +64,16 @@ class Ledger:
             raise unreachable(self.engine, error) from error
 
     @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            raise unreachable(self.engine, error) from error
+
+    @contextmanager
     def _writing(self, lease: Lease) -> Iterator[tuple[sa.Connection, int]]:
         """A transaction that stands only if the lease is ours; with the study's next revision."""
         with self._begin() as connection:
@@ -183,7 +193,8 @@ class Ledger:
         """Hand a queued run out; returns the number of the new attempt."""
         with self._writing(lease) as (connection, revision):
             mine = _this(lease, run_id)
-            values = {"state": State.RUNNING.value, "attempt": runs.c.attempt + 1, "revision": revision}
+            values: dict[str, Any] = {"state": State.RUNNING.value, "attempt": runs.c.attempt + 1}
+            values |= {"started_at": time.time(), "revision": revision}
             connection.execute(runs.update().where(mine, runs.c.state == State.QUEUED.value).values(**values))
             return int(connection.execute(sa.select(runs.c.attempt).where(mine)).scalar_one())
 
@@ -304,7 +315,7 @@ def _new_run(lease: Lease, spec: RunSpec, state: State, attempt: int, revision: 
         torch="",
         train_seconds=0.0,
         eval_seconds=0.0,
-        started_at=0.0,
+        started_at=time.time() if attempt else 0.0,
         finished_at=0.0,
         resumed_at=0,
         revision=revision,

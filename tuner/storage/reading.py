@@ -89,7 +89,7 @@ def _run(row: Any, curve: tuple[Measurement, ...]) -> RunRecord:
 
     spec = RunSpec.from_json(json.loads(row.spec))
     if row.outcome is None:
-        return RunRecord(spec, State(row.state), row.attempt, None, curve)
+        return RunRecord(spec, State(row.state), row.attempt, None, curve, row.started_at)
     result = RunResult(
         outcome=Outcome(row.outcome),
         value=row.value,
@@ -106,7 +106,7 @@ def _run(row: Any, curve: tuple[Measurement, ...]) -> RunRecord:
         finished_at=row.finished_at,
         resumed_at=row.resumed_at,
     )
-    return RunRecord(spec, State(row.state), row.attempt, result, curve)
+    return RunRecord(spec, State(row.state), row.attempt, result, curve, row.started_at)
 
 
 def journal(connection: sa.Connection, study_id: int) -> list[tuple[float, str, dict[str, Any]]]:

@@ -61,12 +61,12 @@ class Page:
 def run_page(record: RunRecord, source: Source | None, now: float, arms: Sequence[str] = ()) -> Page:
     """Lay out a run that is in training or has ended.
 
-    The ledger knows when a run started only after its end, so a running one is taken to have started ``now``
+    A run whose start the ledger does not know yet is taken to have started ``now``
     less the seconds that it measured.
     """
     result = record.result
     elapsed = max((m.train_seconds + m.eval_seconds for m in record.curve), default=0.0)
-    started, ended = now - elapsed, None
+    started, ended = record.started_at or now - elapsed, None
     if result is not None:
         started = result.started_at or (result.finished_at or now) - elapsed
         elapsed = max(elapsed, result.finished_at - started)
