@@ -25,7 +25,8 @@ case $role in
         if [ $# -eq 0 ]; then
             exec "${join_without_cpus[@]}" --block
         fi
-        "${join_without_cpus[@]}" > /tmp/ray-node.log 2>&1 || { cat /tmp/ray-node.log >&2; exit 1; }
+        # In a session of its own: Ctrl-C and a stop of the container are for the command, which still needs this node.
+        setsid --wait "${join_without_cpus[@]}" > /tmp/ray-node.log 2>&1 || { cat /tmp/ray-node.log >&2; exit 1; }
         # A trap that does nothing: on a signal bash waits for the command, which stops cleanly by itself.
         trap : INT TERM
         code=0

@@ -64,11 +64,20 @@ class _Courier:
         self.waiting: Assignment | None = None
         self.finished = False
         self.error = ""
+        self.broken: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """Remember what the source raised, and end: Tune would take it for a trial's error and go on."""
+        self.broken, self.finished = self.broken or error, True
 
     def look(self) -> bool:
         """Whether a run is waiting to be handed out."""
         if self.waiting is None and not self.finished and len(self.running) < self.slots:
-            answer = self.source.ask()
+            try:
+                answer = self.source.ask()
+            except BaseException as error:
+                self.fail(error)
+                return False
             self.finished = answer is Signal.FINISHED
             self.waiting = answer if isinstance(answer, Assignment) else None
         return self.waiting is not None
@@ -90,15 +99,24 @@ class _Courier:
             return not (self.finished or self.look())
         assignment = self.running.get(trial_id)
         found = tuple(Measurement(**m) for m in json.loads(result.get("measurements", "[]")))
-        return assignment is not None and self.source.observe(assignment, found)
+        try:
+            return assignment is not None and self.broken is None and self.source.observe(assignment, found)
+        except BaseException as error:
+            self.fail(error)
+            return False
 
     def end(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         self.idle.discard(trial_id)
         assignment = self.running.pop(trial_id, None)
         if assignment is None:
             return
-        text = (result or {}).get("result")
-        if error or (not text and result is None):
+        try:
+            self._tell(assignment, (result or {}).get("result"), error or result is None)
+        except BaseException as failure:
+            self.fail(failure)
+
+    def _tell(self, assignment: Assignment, text: str | None, died: bool) -> None:
+        if died:
             reason = f"the worker or its node died: {self.error.strip().splitlines()[0][:300] if self.error else '?'}"
             self.source.tell(assignment, RunResult(Outcome.LOST, reason=reason, finished_at=time.time()))
         elif text:
