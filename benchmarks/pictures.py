@@ -1,6 +1,6 @@
 """The pictures of the README, from a finished study: the closing card as SVG, the learning curves, values by arm.
 
-    cd demo && python ../benchmarks/pictures.py digits ../docs/images
+cd demo && python ../benchmarks/pictures.py digits ../docs/images
 """
 
 from __future__ import annotations

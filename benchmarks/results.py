@@ -1,0 +1,80 @@
+"""Write docs/results.md: the three examples run to their verdicts, then the two speed benchmarks.
+
+    python benchmarks/results.py FOLDER [--no-speed]
+
+Studies that are finished in FOLDER already are read, not run again. Nothing here is edited by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tuner import bootstrap, workflow
+from tuner.errors import TunerError
+from tuner.reporting import card, document
+from tuner.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ("digits", "tabular", "chars_transformer")
+
+
+def study(example: str, folder: Path) -> str:
+    """Run one example if it is not finished, and say what came out."""
+    name = example.replace("_", "-")
+    settings = Settings(storage=f"sqlite:///{folder}/tuner.db", folder=folder / "studies")
+    ledger = bootstrap.open_ledger(settings)
+    try:
+        if ledger.study(name).state != "finished":
+            raise LookupError
+    except (TunerError, LookupError):
+        command = [sys.executable, "-m", "tuner", "run", str(ROOT / "examples" / f"{example}.yaml")]
+        subprocess.run(command, cwd=folder, check=True)
+    row = ledger.study(name)
+    evidence = workflow.answer(ledger, name)
+    ledger.close()
+    return (
+        f"## `tuner run examples/{example}.yaml`\n\n```text\n{card.text(evidence).rstrip()}\n```\n\n"
+        f"{document.leaderboard(evidence)}\n\n{row.seconds_used:.0f} s from the first run handed out to the verdict.\n"
+    )
+
+
+def speed(script: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / script)], capture_output=True, text=True, check=True
+    )
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("[")]
+    text = "\n".join(line.split(", in /")[0] for line in lines)
+    return f"## `python benchmarks/{script}`\n\n```text\n{text}\n```\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--no-speed", action="store_true")
+    given = parser.parse_args()
+    folder = given.folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("torch", "optuna", "ray", "mlflow"))
+    machine = f"{os.cpu_count()} cores ({platform.machine()}, no GPU), Python {platform.python_version()}, {versions}"
+    parts = [
+        "# Results\n",
+        f"Written by `python benchmarks/results.py FOLDER` on {time.strftime('%Y-%m-%d')}: a shared virtual\n"
+        f"machine with {machine}.\n"
+        "Seconds on a shared machine vary; read the ratios. The workloads are tiny: they show that the product works,\n"
+        "not which optimizer is better on yours.\n",
+        *(study(example, folder) for example in EXAMPLES),
+    ]
+    if not given.no_speed:
+        parts += [speed("overhead.py"), speed("side_by_side.py")]
+    (ROOT / "docs" / "results.md").write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
