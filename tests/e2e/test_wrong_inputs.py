@@ -293,6 +293,8 @@ CASES = [
     command("memory", "run study.yaml --storage sqlite://", "in memory", "sqlite:///tuner.db"),
     command("no folder", "run study.yaml --storage sqlite:///nosuch/a.db", "nosuch/a.db", "cannot be used"),
     command("no database", "run study.yaml --storage sqlite:///study.yaml", "file is not a database"),
+    command("tracking into folders", "run study.yaml --tracking ./mlruns", "tracking is './mlruns'", "or none"),
+    command("tracking nonsense", "run study.yaml --tracking foo://a:hunter2@h", "tracking is", hides="hunter2"),
     # command lines
     command("status, no database", "status toy", "sqlite:///tuner.db", "no tables of tuner", "--storage"),
     command("resume, no database", "resume toy", "no tables of tuner", "--storage"),

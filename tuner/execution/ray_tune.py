@@ -127,7 +127,10 @@ class _Courier:
     def sweep(self) -> None:
         """Give back what never came to an end: Tune's ways of stopping everything tell nobody."""
         for assignment in [*self.running.values(), *([self.waiting] if self.waiting else [])]:
-            self.source.release(assignment)
+            try:
+                self.source.release(assignment)
+            except BaseException as error:
+                self.fail(error)
         self.running.clear()
         self.waiting = None
 
@@ -239,13 +242,14 @@ class RayTuneExecutor:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         if not ray.is_initialized():
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+            address = self._address or os.environ.get("RAY_ADDRESS")
             try:
-                if self._address:
-                    ray.init(address=self._address, runtime_env=self._shipment(), **quiet)
+                if address:
+                    ray.init(address=address, runtime_env=self._shipment(), **quiet)
                 else:
-                    ray.init(include_dashboard=False, num_cpus=self._local_cpus, **quiet)
+                    ray.init("local", include_dashboard=False, num_cpus=self._local_cpus, **quiet)
             except Exception as error:
-                where = self._address or "this machine"
+                where = address or "this machine"
                 raise ExecutorError(f"Ray on {where} cannot be used: {str(error).splitlines()[0]}") from error
             self._started = True
 
@@ -304,6 +308,8 @@ class RayTuneExecutor:
             courier.sweep()
             del _sources[key]
             shutil.rmtree(folder, ignore_errors=True)
+        if courier.broken is not None:
+            raise courier.broken
 
     def close(self) -> None:
         """Leave the cluster; the one that was started here ends, with its processes."""

@@ -67,6 +67,8 @@ def eta_seconds(snapshot: Snapshot, done_here: int, seconds: float) -> float | N
     """Seconds to go at the pace since this driver began; None while nothing can be said."""
     total = total_runs(snapshot)
     ended = sum(run.state is State.ENDED for run in snapshot.runs)
+    if snapshot.phase == "finished":
+        return 0.0
     if total is None or done_here < 2:
         return None
     return max(0, total - ended) * seconds / done_here

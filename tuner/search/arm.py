@@ -177,7 +177,8 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     from tuner.errors import StorageError
     from tuner.settings import hide_secrets
 
-    kwargs: Mapping[str, object] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    sqlite = url.startswith("sqlite")
+    kwargs: Mapping[str, object] = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
     escaped = url.replace("{", "{{").replace("}", "}}")  # Optuna fills a template with the URL
     try:
         return optuna.storages.RDBStorage(escaped, engine_kwargs=dict(kwargs))

@@ -1,0 +1,91 @@
+"""What ``tuner check`` shows."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from analysis.records import make_spec
+
+from tuner.errors import WorkloadError
+from tuner.families import FAMILIES
+from tuner.reporting import preview
+from tuner.spec import StudySpec
+
+TOY = "tuner.training.workloads.toy:ToyQuadratic"
+
+
+def text_of(*parts: object, width: int = 160) -> str:
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(file=out, width=width)
+    for part in parts:
+        console.print(part)
+    return out.getvalue()
+
+
+def toy(**changes: object) -> StudySpec:
+    workload = {"path": TOY, "options": changes.pop("options", {})}
+    metric = {"name": "loss", "direction": "minimize"}
+    return make_spec(**{"workload": workload, "metric": metric, "space": "sgdm-vs-adam", **changes})
+
+
+@pytest.mark.parametrize("trials", [1, 5, 12, 30, 100])
+@pytest.mark.parametrize("space", ["quick", "sgdm-vs-adam", "five-families"])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_pages_for_every_space(space: str, trials: int, sampler: str) -> None:
+    arms = list(FAMILIES) if space == "five-families" else ["sgdm", "adamw"]
+    spec = make_spec(space=space, arms=arms, budget={"trials_per_arm": trials}, sampler=sampler)
+    text = text_of(*preview.pages(spec))
+    assert f"Study toy: maximize val_accuracy of my.work:Load, 3 epochs a run, {trials} trials per arm" in text
+    for arm in spec.arms:
+        assert arm.arm in text
+        assert all(d.name in text for d in arm.all_dimensions)
+    assert ("fixed:" in text) == any(arm.closed for arm in spec.arms)
+
+
+def test_what_a_closed_dimension_is_fixed_at() -> None:
+    spec = make_spec(space="sgdm-vs-adam", budget={"trials_per_arm": 5})
+    rows = {
+        line.split("│")[2].strip(): line
+        for line in text_of(preview.space_table(spec.space)).splitlines()
+        if "│" in line
+    }
+    assert "fixed: 0.1" in rows["one_minus_momentum"]
+    assert "fixed: 0.0001" in rows["l2"]
+    assert "10 trials" in rows["l2"]
+    assert "fixed: 1e-08" in rows["eps"]
+    assert "cosine | wsd" in rows["schedule.kind"]
+    assert "searched" in rows["learning_rate"]
+
+
+def test_proposals_divide() -> None:
+    text = text_of(preview.plan_table(make_spec(budget={"trials_per_arm": 12})))
+    assert [cell.strip() for cell in text.splitlines()[4].split("│")[1:-1]] == ["sgdm", "1", "4", "7", "1"]
+    assert "all others" in text_of(preview.plan_table(make_spec(budget={"hours": 1})))
+    mine = make_spec(current={"family": "sgdm"}, budget={"trials_per_arm": 12})
+    assert "2" in text_of(preview.plan_table(mine)).splitlines()[4]
+
+
+def test_the_confirmation_in_words() -> None:
+    assert "2 finalists on 10 fresh seeds" in preview.confirmation(make_spec())
+    assert "and your settings" in preview.confirmation(make_spec(current={"family": "sgdm"}))
+    assert "Confirmation: none" in preview.confirmation(make_spec(confirmation={"max_runs": 0}))
+    assert "no arm can be called better" in preview.confirmation(make_spec(confirmation={"seeds": 3}))
+
+
+def test_a_timed_step_of_each_arm() -> None:
+    spec = toy(horizon={"steps": 8})
+    seconds = preview.timed(spec)
+    assert list(seconds) == ["sgdm", "adamw"]
+    assert all(step > 0 and evaluation >= 0 for step, evaluation in seconds.values())
+    text = text_of(preview.cost(spec, {"sgdm": (0.001, 0.5), "adamw": (0.002, 0.5)}))
+    assert "1.00 ms" in text
+    assert "0.51 s" in text
+    assert "of training in all" in text
+
+
+def test_a_workload_that_fails_is_said_with_its_traceback() -> None:
+    with pytest.raises(WorkloadError, match="sgdm's default failed: RuntimeError: the toy fails at update 2"):
+        preview.timed(toy(options={"fail_at": 2}))

@@ -1,0 +1,263 @@
+"""Proposals: a function of seed, arm, index and what was told, also after a restart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from tuner.documents import Section
+from tuner.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord
+from tuner.search.arm import CONSTRAINT, INDEX, ArmSearch, distribution, open_arm, open_storage
+from tuner.search.proposals import random_point, sobol_point, split
+from tuner.space import ArmSpace, Dimension, read_space
+
+RATE = {"low": 1e-5, "high": 3e-2, "scale": "log"}
+DECAY = {"low": 1e-4, "high": 1.0, "scale": "log", "or_zero": True}
+
+
+def arm_space(kinds: object = ("cosine", "wsd"), trials: int = 12, **adamw: object) -> ArmSpace:
+    kind = {"choices": list(kinds)} if isinstance(kinds, tuple) else kinds
+    data = {
+        "name": "s",
+        "schedule": {"kind": kind, "drops": {"low": 1, "high": 4}},
+        "arms": {"adamw": {"learning_rate": RATE, "weight_decay": DECAY, **adamw}},
+    }
+    return read_space(Section(data, "s")).arm("adamw")
+
+
+class Bench:
+    """An arm's search whose process can be restarted at will."""
+
+    def __init__(self, url: str, sampler: str, seed: int = 1, planned: int = 12, name: str = "toy") -> None:
+        self.url, self.sampler, self.seed, self.planned, self.name = url, sampler, seed, planned, name
+        self.space = arm_space(("cosine", "wsd") if sampler != "cmaes" else "cosine")
+        self.arm = self.restart()
+
+    def restart(self) -> ArmSearch:
+        storage = open_storage(self.url)
+        self.arm = open_arm(storage, self.name, self.space, self.sampler, self.seed, self.planned, -1)
+        return self.arm
+
+    def drive(self, indices: Sequence[int], restart: bool = False) -> list[TrialRecord]:
+        found = []
+        for index in indices:
+            if restart:
+                self.restart()
+            trial = self.arm.propose(index)
+            found.append(trial)
+            if restart:
+                self.restart()
+            self.arm.tell(trial, told(trial))
+        return found
+
+
+def loss(coordinates: dict[str, Scalar] | object) -> float:
+    assert isinstance(coordinates, dict)
+    return (math.log10(float(coordinates["learning_rate"])) + 3) ** 2 + 0.1 * float(coordinates["schedule.drops"])
+
+
+def told(trial: TrialRecord) -> RunResult:
+    """The best is beside the cliff: every learning rate above 3e-3 diverges."""
+    if trial.coordinates["learning_rate"] > 3e-3:  # type: ignore[operator]
+        return RunResult(Outcome.DIVERGED, step=3)
+    if trial.index == 5:
+        return RunResult(Outcome.FAILED)
+    return RunResult(Outcome.COMPLETED, loss(trial.coordinates), step=90)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/a.db"
+
+
+SAMPLERS = {"tpe": 10, "gp": 4, "random": 6, "sobol": 6, "cmaes": 10}
+"""How many proposals each is tried with: a model that fits for seconds gets few."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The GP is fitted with torch, which is slower with two threads than with one when both cores are taken."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("sampler", "n"), SAMPLERS.items())
+class TestTheSameSeed:
+    def test_gives_the_same_proposals(self, sampler: str, n: int, url: str) -> None:
+        one = Bench(url, sampler, planned=n).drive(range(n))
+        assert one == Bench(url, sampler, planned=n, name="again").drive(range(n))
+        other = Bench(url, sampler, planned=n, seed=2, name="other").drive(range(n))
+        assert [t.coordinates for t in one[2:]] != [t.coordinates for t in other[2:]]
+        assert len({str(t.coordinates) for t in one}) == n
+
+    def test_also_after_a_restart_at_every_index(self, sampler: str, n: int, url: str) -> None:
+        whole = Bench(url, sampler, planned=n).drive(range(n))
+        assert Bench(url, sampler, planned=n, name="again").drive(range(n), restart=True) == whole
+
+    def test_sources_follow_the_plan(self, sampler: str, n: int, url: str) -> None:
+        bench = Bench(url, sampler, planned=n)
+        parts, sources = bench.arm.split, [t.source for t in bench.drive(range(n))]
+        assert parts == split(sampler, n, 1)
+        rest = Source.MODEL if sampler != "sobol" else Source.SOBOL
+        assert sources == [Source.DEFAULT] + [Source.SOBOL] * parts.sobol + [rest] * parts.model
+        assert bench.arm.propose(n).source is rest, "an extension goes on with the model"
+
+
+class TestKnownSettings:
+    def test_come_first_and_as_they_are(self, url: str) -> None:
+        space = arm_space()
+        schedule: dict[str, Scalar] = {"kind": "linear", "end_ratio": 0.3, "warmup": 0.05}
+        hyper = {**space.family.default.hyperparameters, "learning_rate": 0.1, "eps": 1e-7}
+        mine = Setting("adamw", hyper, schedule)
+        arm = open_arm(open_storage(url), "toy", space.including(mine), "tpe", 0, 12, -1)
+        first, second, third = (arm.propose(i) for i in range(3))
+        assert (first.source, first.setting) == (Source.DEFAULT, space.family.default)
+        assert (second.source, second.setting) == (Source.CURRENT, mine)
+        assert second.coordinates["schedule.kind"] == "linear"
+        assert third.source is Source.SOBOL
+        reopened = open_arm(open_storage(url), "toy", space.including(mine), "tpe", 0, 12, -1)
+        assert [reopened.propose(i) for i in range(3)] == [first, second, third]
+
+    def test_that_lie_outside_are_left_out(self, url: str) -> None:
+        space = arm_space(learning_rate={"low": 0.1, "high": 1.0, "scale": "log"})
+        arm = open_arm(open_storage(url), "toy", space, "tpe", 0, 12, -1)
+        assert arm.split.known == 0
+        assert arm.propose(0).source is Source.SOBOL
+
+
+class TestOrphans:
+    """Between Optuna's tables and ours a kill leaves a proposal that our table does not know."""
+
+    def test_are_adopted(self, url: str) -> None:
+        bench = Bench(url, "tpe")
+        done = bench.drive(range(7))
+        orphan = bench.arm.propose(7)
+        bench.restart()
+        adopted = bench.arm.propose(7)
+        assert adopted == orphan
+        assert optuna_trials(url)[7].state is TrialState.RUNNING
+        bench.arm.tell(adopted, told(adopted))
+        rest = [adopted, *bench.drive(range(8, 12))]
+        assert [*done, *rest] == Bench(url, "tpe", name="again").drive(range(12))
+        assert len(optuna_trials(url)) == 12
+
+
+def optuna_trials(url: str, name: str = "toy") -> list[optuna.trial.FrozenTrial]:
+    return open_storage(url).get_all_trials(open_storage(url).get_study_id_from_name(f"{name}/adamw"))
+
+
+class TestTelling:
+    def propose(self, url: str, results: Sequence[RunResult]) -> list[optuna.trial.FrozenTrial]:
+        arm = Bench(url, "random").arm
+        trials = [arm.propose(i) for i in range(len(results))]
+        for trial, result in zip(trials, results, strict=True):
+            arm.tell(trial, result)
+        return optuna_trials(url)
+
+    def test_completed(self, url: str) -> None:
+        (trial,) = self.propose(url, [RunResult(Outcome.COMPLETED, 0.1 + 0.2)])
+        assert (trial.state, trial.values, trial.constraints) == (TrialState.COMPLETE, [0.1 + 0.2], {CONSTRAINT: 0.0})
+        assert trial.user_attrs[INDEX] == 0
+
+    def test_diverged_is_the_worst_finite_value_and_a_constraint(self, url: str) -> None:
+        done = [RunResult(Outcome.COMPLETED, value) for value in (3.0, 7.0, 1.0)]
+        diverged = [RunResult(Outcome.DIVERGED, step=step) for step in (0, 9)]
+        trials = self.propose(url, [*done, *diverged])
+        assert [t.state for t in trials] == [TrialState.COMPLETE] * 5
+        assert [t.values for t in trials[3:]] == [[7.0], [7.0]]
+        early, late = (t.constraints[CONSTRAINT] for t in trials[3:])
+        assert early > late > 0, "the sooner the worse"
+
+    def test_diverged_before_anything_completed(self, url: str) -> None:
+        (trial,) = self.propose(url, [RunResult(Outcome.DIVERGED, step=1)])
+        assert trial.state is TrialState.COMPLETE
+        assert trial.constraints[CONSTRAINT] > 0
+
+    @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.LOST])
+    def test_failed_teaches_nothing(self, url: str, outcome: Outcome) -> None:
+        (trial,) = self.propose(url, [RunResult(outcome)])
+        assert (trial.state, trial.values) == (TrialState.FAIL, None)
+
+    @pytest.mark.parametrize(
+        "first", [RunResult(Outcome.COMPLETED, 1.0), RunResult(Outcome.DIVERGED, step=2), RunResult(Outcome.FAILED)]
+    )
+    def test_twice_changes_nothing(self, url: str, first: RunResult) -> None:
+        bench = Bench(url, "tpe")
+        trial = bench.arm.propose(0)
+        bench.arm.tell(trial, first)
+        (before,) = optuna_trials(url)
+        for again in (first, RunResult(Outcome.COMPLETED, 99.0), RunResult(Outcome.FAILED)):
+            bench.arm.tell(trial, again)
+            bench.restart()
+            bench.arm.tell(trial, again)
+        assert optuna_trials(url) == [before]
+
+
+def late_falls(url: str, sampler: str, seed: int, tell: Callable[[TrialRecord], RunResult]) -> float:
+    """Which share of the model's proposals lies beyond the cliff."""
+    bench = Bench(url, sampler, seed=seed, planned=30, name=f"{sampler}{seed}")
+    late = []
+    for index in range(30):
+        trial = bench.arm.propose(index)
+        bench.arm.tell(trial, tell(trial))
+        if trial.source is Source.MODEL and index >= 15:
+            late.append(trial.coordinates["learning_rate"] > 3e-3)  # type: ignore[operator]
+    return sum(late) / len(late)
+
+
+def test_the_cliff_is_learned(url: str) -> None:
+    """Three tenths of the axis diverge, with better and better values up to the edge."""
+
+    def tell(trial: TrialRecord) -> RunResult:
+        rate = float(trial.coordinates["learning_rate"])
+        if rate > 3e-3:
+            return RunResult(Outcome.DIVERGED, step=3)
+        return RunResult(Outcome.COMPLETED, -math.log10(rate), step=90)
+
+    shares = [late_falls(url, "tpe", seed, tell) for seed in (0, 1)]
+    assert sum(shares) / 2 < 0.5, shares
+
+
+class TestPoints:
+    def test_sobol_is_one_even_sequence(self) -> None:
+        space = arm_space()
+        points = [sobol_point(space, 5, i) for i in range(16)]
+        for d in space.dimensions:
+            if not d.choices and not d.integer:
+                cells = sorted(int(16 * (d.share(p[d.name]) or 0.0)) for p in points)
+                assert cells == list(range(16)), d.name
+        assert sum(p["schedule.kind"] == "cosine" for p in points) == 8
+
+    def test_points_depend_on_seed_and_arm_alone(self) -> None:
+        space = arm_space()
+        for draw in (sobol_point, random_point):
+            assert draw(space, 5, 3) == draw(space, 5, 3)
+            assert draw(space, 5, 3) != draw(space, 6, 3)
+            assert draw(space, 5, 3) != draw(space, 5, 4)
+
+    @pytest.mark.parametrize("trials", [1, 2, 3, 4, 7, 12, 40, 500])
+    @pytest.mark.parametrize("sampler", ["random", "sobol", "tpe", "gp", "cmaes"])
+    def test_parts_make_up_the_whole(self, sampler: str, trials: int) -> None:
+        for known in (0, 1, 2):
+            parts = split(sampler, trials, known)
+            assert parts.known + parts.sobol + parts.model == trials
+            assert min(parts.known, parts.sobol, parts.model) >= 0
+            if sampler in ("tpe", "gp", "cmaes") and trials > 2:
+                assert parts.sobol.bit_count() == 1
+
+    def test_distributions(self) -> None:
+        zero = Dimension("l2", 1e-7, 1.0, log=True, or_zero=True)
+        found = distribution(zero)
+        assert isinstance(found, optuna.distributions.FloatDistribution)
+        assert (found.low, found.high, found.log) == (zero.floor, 1.0, True)
+        assert distribution(Dimension("n", 1, 4, integer=True)) == optuna.distributions.IntDistribution(1, 4)
+        kinds = Dimension("k", choices={"a": 1, "b": 1})
+        assert distribution(kinds) == optuna.distributions.CategoricalDistribution(["a", "b"])

@@ -1,0 +1,107 @@
+"""The Python API with the executor of this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tuner
+from tuner.errors import InputError, NoEvidence, StudyExists, StudyNotFound, StudyStopped, WorkloadError
+from tuner.training.workloads.toy import ToyQuadratic
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("TUNER_STORAGE", "TUNER_TRACKING", "TUNER_FOLDER"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def launch(workload: Any = ToyQuadratic, **changes: Any) -> tuner.StudyHandle:
+    given = {
+        "horizon": {"steps": 4},
+        "space": "quick",
+        "arms": ["sgdm", "adamw"],
+        "trials_per_arm": 2,
+        "confirmation": {"max_runs": 0},
+        "executor": "local",
+        "tracking": "none",
+    }
+    return tuner.launch(workload, **{**given, **changes})
+
+
+def test_five_lines() -> None:
+    study = launch(name="mine")
+    assert study.wait(120)
+    assert not study.running
+    assert repr(study) == "<study 'mine'>"
+    snapshot = study.snapshot()
+    assert snapshot is not None
+    assert (snapshot.phase, len(snapshot.runs)) == ("finished", 4)
+    recommendation = study.recommend()
+    assert recommendation.setting.family in ("sgdm", "adamw")
+    again = tuner.open_study("mine")
+    assert again.recommend().to_json() == recommendation.to_json()
+    assert recommendation.sentence in again._repr_markdown_()
+    assert again.snapshot() is None
+    assert again.wait()
+
+
+def test_the_same_arguments_go_on_and_others_are_refused() -> None:
+    assert launch().wait(120)
+    assert launch("tuner.training.workloads.toy:ToyQuadratic", name="toyquadratic").wait(120)
+    with pytest.raises(StudyExists, match="'toyquadratic'"):
+        launch(seed=3)
+
+
+def test_errors_in_the_study_reach_the_caller() -> None:
+    workload = {"path": "tuner.training.workloads.toy:ToyQuadratic"}
+    study = launch(f"{workload['path']}", name="a", stop_after_failures=1, metric="nosuch", direction="minimize")
+    with pytest.raises(StudyStopped, match="nosuch"):
+        study.wait(120)
+    assert study.wait(1)
+    with pytest.raises(NoEvidence):
+        study.recommend()
+    assert study._repr_markdown_()
+
+
+@pytest.mark.parametrize(
+    ("workload", "changes", "says"),
+    [
+        (3, {}, r"launch\(\): workload is 3; expected 'module:attribute'"),
+        (lambda run: None, {}, r"launch\(\): workload is 'test_api:<lambda>'; expected 'module:attribute'"),
+        ("nosuch:Thing", {}, "has no module 'nosuch'"),
+        ("nocolon", {}, r"launch\(\): workload is 'nocolon'; expected 'module:attribute'"),
+        (ToyQuadratic, {"trials_per_arm": 0}, r"launch\(\): budget.trials_per_arm is 0"),
+        (ToyQuadratic, {"trails": 3}, r"launch\(\): trails is not a key here"),
+        (ToyQuadratic, {"horizon": {"steps": -1}}, r"launch\(\): horizon.steps is -1"),
+        (ToyQuadratic, {"name": "a b"}, r"launch\(\): study is 'a b'"),
+        (ToyQuadratic, {"current": {"family": "lion"}}, r"launch\(\): current.family is 'lion'"),
+        (ToyQuadratic, {"metric": "loss", "direction": "up"}, r"launch\(\): metric.direction is 'up'"),
+        (ToyQuadratic, {"space": {"name": "s"}}, r"launch\(\): space.arms is missing"),
+    ],
+)
+def test_wrong_arguments_write_nothing(folder: Path, workload: Any, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        launch(workload, **changes)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_local_workload_is_refused() -> None:
+    class Mine(ToyQuadratic):
+        pass
+
+    with pytest.raises((InputError, WorkloadError), match="local to a function"):
+        launch(Mine)
+
+
+def test_a_study_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(tuner.TunerError, match="no tables of tuner"):
+        tuner.open_study("nosuch")
+    assert list(folder.iterdir()) == []
+    assert launch(name="a").wait(120)
+    with pytest.raises(StudyNotFound, match="it holds: a"):
+        tuner.open_study("nosuch")

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from analysis.records import make_spec
+
+from tuner import bootstrap
+from tuner.errors import InputError, StudyBusy, StudyExists, WorkloadError
+from tuner.execution.local import LocalExecutor
+from tuner.settings import Settings
+from tuner.spec import StudySpec
+from tuner.tracking.null import NullTracker
+from tuner.training.workloads import Workload
+from tuner.training.workloads.toy import ToyQuadratic
+
+TOY = "tuner.training.workloads.toy:ToyQuadratic"
+
+
+def toy(**changes: Any) -> StudySpec:
+    return make_spec(**{"workload": TOY, "executor": "local", "space": "quick", "metric": None, **changes})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(f"sqlite:///{tmp_path}/a.db", "none", tmp_path / "studies")
+
+
+class TestResolved:
+    def test_takes_from_the_workload_what_the_file_leaves_open(self) -> None:
+        spec = bootstrap.resolved(toy())
+        assert (spec.metric, spec.direction) == ("loss", "minimize")
+
+    def test_the_file_wins(self) -> None:
+        spec = bootstrap.resolved(toy(metric={"name": "error", "direction": "maximize"}))
+        assert (spec.metric, spec.direction) == ("error", "maximize")
+
+    def test_the_workloads_own_horizon(self) -> None:
+        class Long(ToyQuadratic):
+            horizon = {"epochs": 7}  # noqa: RUF012
+
+        assert str(bootstrap.resolved(toy(horizon=None), Long()).horizon) == "7 epochs"
+
+    def test_no_test_split_no_test_run(self) -> None:
+        class Blind(ToyQuadratic):
+            has_test = False
+
+        assert not bootstrap.resolved(toy(), Blind()).confirmation.test
+        assert bootstrap.resolved(toy()).confirmation.test
+
+    def test_functions_cannot_say_metric_or_horizon(self) -> None:
+        with pytest.raises(InputError, match="metric is missing"):
+            bootstrap.resolved(toy(), lambda run: None)
+        with pytest.raises(InputError, match="horizon is missing"):
+            bootstrap.resolved(toy(horizon=None))
+
+
+class TestCreate:
+    def test_the_same_question_is_the_same_study(self, settings: Settings) -> None:
+        spec = bootstrap.resolved(toy())
+        assert bootstrap.create(spec, settings) == bootstrap.create(spec, settings)
+
+    def test_another_question_needs_another_name(self, settings: Settings) -> None:
+        bootstrap.create(bootstrap.resolved(toy()), settings)
+        with pytest.raises(StudyExists, match="other settings; expected the same ones, or a new name"):
+            bootstrap.create(bootstrap.resolved(toy(seed=1)), settings)
+
+
+class TestSession:
+    def test_is_one_at_a_time_and_gives_everything_back(self, settings: Settings) -> None:
+        spec = bootstrap.resolved(toy())
+        bootstrap.create(spec, settings)
+        with bootstrap.session(spec, settings) as session:
+            assert isinstance(session.executor, LocalExecutor)
+            assert isinstance(session.tracker, NullTracker)
+            with pytest.raises(StudyBusy), bootstrap.session(spec, settings):
+                raise AssertionError("two drivers")
+        assert "tuner-heartbeat" not in [thread.name for thread in threading.enumerate()]
+        with pytest.raises(RuntimeError), bootstrap.session(spec, settings):
+            raise RuntimeError("a bug")
+        with bootstrap.session(spec, settings) as session:
+            assert session.lease.epoch == 3
+
+    def test_settings_of_the_file_and_the_command_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TUNER_STORAGE", "sqlite:///e.db")
+        spec = toy(storage="sqlite:///f.db")
+        assert bootstrap.settings_for(spec, None, "none").storage == "sqlite:///f.db"
+        assert bootstrap.settings_for(spec, "sqlite:///c.db", "none").storage == "sqlite:///c.db"
+        assert bootstrap.settings_for(None, None, "none").storage == "sqlite:///e.db"
+
+
+class TestNotebookWorkloads:
+    def test_cannot_be_resumed_from_elsewhere(self) -> None:
+        with pytest.raises(WorkloadError, match="expected one that a worker can import"):
+            bootstrap.make_executor(toy(workload="__main__:Mine", executor="ray"))
+
+    def test_that_hold_what_cannot_be_sent_are_refused_at_once(self) -> None:
+        class Locked(ToyQuadratic):
+            def __init__(self) -> None:
+                super().__init__()
+                self.lock = threading.Lock()
+
+        with pytest.raises(WorkloadError, match="cannot be sent to Ray's workers: TypeError"):
+            bootstrap.pack(toy(), Locked())
+        assert isinstance(bootstrap.pack(toy(), ToyQuadratic()), bytes)
+        assert issubclass(ToyQuadratic, Workload)
+
+
+class TestExamine:
+    def test_tells_and_writes_nothing(
+        self, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bootstrap, "_examine_ray", lambda address: "two runs at once")
+        found = {part: (well, text) for part, well, text in bootstrap.examine(settings)}
+        assert found["ledger"] == (True, f"{settings.storage}: not there yet; the first study makes it")
+        assert found["mlflow"] == (True, "off")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_hides_secrets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bootstrap, "_examine_ray", lambda address: "two runs at once")
+        url = "postgresql+psycopg://ann:hunter2@127.0.0.1:1/db"
+        found = bootstrap.examine(Settings(url, "http://ann:hunter2@127.0.0.1:1"))
+        assert {part: well for part, well, _ in found if part in ("ledger", "mlflow")} == {
+            "ledger": False,
+            "mlflow": False,
+        }
+        assert "hunter2" not in str(found)
