@@ -56,27 +56,65 @@ class StudyHandle:
         return self._thread is not None and self._thread.is_alive()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the study has ended, for at most ``timeout`` seconds; True if it has.
+        """Wait while this process drives the study, for at most ``timeout`` seconds; True if it is finished.
 
         Ctrl-C stops the study cleanly: what trains ends at its next measurement and waits to be continued.
 
         Raises:
             TunerError: the study stopped with an error.
         """
-        if self._thread is None:
-            return True
-        try:
-            self._thread.join(timeout)
-        except KeyboardInterrupt:
-            self.stop()
-            self._thread.join()
-            raise
-        if self._thread.is_alive():
-            return False
+        if self._thread is not None:
+            try:
+                self._thread.join(timeout)
+            except KeyboardInterrupt:
+                self.stop()
+                self._thread.join()
+                raise
+            if self._thread.is_alive():
+                return False
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        return True
+        ledger = bootstrap.open_ledger(self._settings)
+        try:
+            return ledger.study(self.name).state == "finished"
+        finally:
+            ledger.close()
+
+    def resume(self, *, workload: type | object | None = None, ray_address: str | None = None) -> StudyHandle:
+        """Go on with the study in the background; ``workload`` is needed if it was defined in a notebook.
+
+        Raises:
+            StudyBusy: another process drives it.
+        """
+        spec = self._spec()
+        self._drive(spec, ray_address, _reference(workload)[1] if workload is not None else None)
+        return self
+
+    def extend(
+        self,
+        *,
+        trials: int = 0,
+        seeds: int = 0,
+        arm: str | None = None,
+        hours: float = 0.0,
+        workload: type | object | None = None,
+        ray_address: str | None = None,
+    ) -> StudyHandle:
+        """Ask for ``trials`` more per arm, ``seeds`` in all for each finalist, another arm, more hours; and go on."""
+        spec = workflow.extend(self._spec(), trials=trials, seeds=seeds, arm=arm, hours=hours)
+        target = _reference(workload)[1] if workload is not None else None
+        bootstrap.make_executor(spec, ray_address, target).close()
+        bootstrap.update(spec, self._settings)
+        self._drive(spec, ray_address, target)
+        return self
+
+    def _spec(self) -> StudySpec:
+        ledger = bootstrap.open_ledger(self._settings)
+        try:
+            return workflow.stored_spec(ledger.study(self.name).spec, self.name)
+        finally:
+            ledger.close()
 
     def stop(self) -> None:
         """Hand out no more runs; ``launch`` with the same arguments, or ``tuner resume``, goes on."""
@@ -114,6 +152,7 @@ class StudyHandle:
 def launch(
     workload: str | type | object,
     *,
+    options: Mapping[str, Any] | None = None,
     name: str | None = None,
     space: str | Mapping[str, Any] | None = None,
     arms: list[str] | None = None,
@@ -137,21 +176,22 @@ def launch(
     """Start a study, or go on with the one of this name and these arguments, in the background.
 
     The arguments are the keys of a study file. ``workload`` is ``"module:attribute"``, or the class or function
-    itself, also one that was defined in a notebook. ``name`` is the workload's own, if it is not given.
+    itself, also one that was defined in a notebook; ``options`` are its keyword arguments. ``name`` is the workload's
+    own, if it is not given.
 
     Raises:
         InputError: an argument is wrong; nothing was written.
         StudyExists: the name is taken by a study that asks something else.
         StudyBusy: another process drives this study.
     """
-    reference, target = _reference(workload)
+    reference, target = _reference(workload, options)
     given = {
         "study": name or re.sub(r"[^a-z0-9]+", "-", reference.path.partition(":")[2].lower()),
-        "workload": {"path": reference.path, "folder": reference.folder},
+        "workload": {"path": reference.path, "folder": reference.folder, "options": options or {}},
         "space": space,
         "arms": arms,
         "horizon": horizon,
-        "metric": {"name": metric, "direction": direction} if metric else None,
+        "metric": {"name": metric, "direction": direction} if metric or direction else None,
         "budget": {"trials_per_arm": trials_per_arm, "hours": hours, "gpu_hours": gpu_hours},
         "current": current,
         "sampler": sampler,
@@ -189,9 +229,9 @@ def open_study(name: str, *, storage: str | None = None, tracking: str | None = 
     return StudyHandle(name, settings)
 
 
-def _reference(workload: str | type | object) -> tuple[WorkloadRef, Any]:
+def _reference(workload: str | type | object, options: Mapping[str, Any] | None = None) -> tuple[WorkloadRef, Any]:
     """The name of a workload, and the object itself where workers cannot import it."""
-    folder = str(Path.cwd())
+    folder, options = str(Path.cwd()), options or {}
     if isinstance(workload, str):
         return WorkloadRef(workload, folder), None
     if not (inspect.isclass(workload) or inspect.isfunction(workload)):
@@ -205,4 +245,4 @@ def _reference(workload: str | type | object) -> tuple[WorkloadRef, Any]:
                 f"launch(): workload {path!r} is local to a function; expected one at a module's top level."
             )
         return WorkloadRef(path, folder), None
-    return WorkloadRef(path, folder), workload() if inspect.isclass(workload) else workload
+    return WorkloadRef(path, folder), workload(**options) if inspect.isclass(workload) else workload

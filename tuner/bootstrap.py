@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,23 @@ def settings_for(spec: StudySpec | None, storage: str | None, tracking: str | No
     """Command line before study file before environment before default."""
     if spec is not None:
         storage, tracking = storage or spec.storage, tracking or spec.tracking
-    return Settings.from_environment(storage, tracking)
+    settings = Settings.from_environment(storage, tracking)
+    if _place(settings.storage) == _place(settings.tracking):
+        raise InputError(
+            f"storage and tracking are both {hide_secrets(settings.storage)!r}; expected two databases: MLflow's tables and "
+            "Optuna's have the same names. Give MLflow one of its own."
+        )
+    return settings
+
+
+def _place(url: str) -> str:
+    """Which database a URL means, whatever driver and user it names."""
+    scheme, _, rest = url.partition("://")
+    if scheme.startswith("sqlite"):
+        return f"sqlite {(Path.cwd() / rest.removeprefix('/')).resolve()}"
+    return (
+        f"{scheme.partition('+')[0].replace('postgres', 'postgresql', 1)} {rest.rpartition('@')[2].partition('?')[0]}"
+    )
 
 
 def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
@@ -95,6 +111,11 @@ def create(spec: StudySpec, settings: Settings) -> StudyRow:
             if row.name == spec.name:
                 if row.spec == spec.to_json():
                     return row
+                if _question(row.spec) == _question(spec.to_json()) or not ledger.runs(row, measured=False):
+                    lease = ledger.acquire(row)
+                    ledger.set_spec(lease, spec.to_json())
+                    ledger.release(lease)
+                    return ledger.study(spec.name)
                 raise StudyExists(
                     f"study {spec.name!r} is in this database with other settings; expected the same ones, or a new "
                     f"name. Go on with 'tuner resume {spec.name}' or 'tuner extend {spec.name}', or change 'study'."
@@ -102,6 +123,16 @@ def create(spec: StudySpec, settings: Settings) -> StudyRow:
         return ledger.create(spec.name, spec.to_json())
     finally:
         ledger.close()
+
+
+def _question(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study asks, without how its runs are placed: that may change between two drivers."""
+    placing = {"executor", "checkpoint_seconds", "retries", "stop_after_failures"}
+    asked = {key: value for key, value in spec.items() if key not in placing}
+    kept = ("threads", "device", "precision")  # the others do not change a number
+    asked["resources"] = {key: spec["resources"].get(key) for key in kept}
+    asked["workload"] = {**spec["workload"], "folder": ""}
+    return asked
 
 
 def update(spec: StudySpec, settings: Settings) -> None:
@@ -143,7 +174,7 @@ def session(
         ]
         folder = settings.folder / spec.name
         study = Study(spec, ledger, lease, arms, next_runs, folder.absolute())
-        heartbeat = Heartbeat(ledger, lease, study.stop)
+        heartbeat = Heartbeat(ledger, lease, study.stop, lambda: study.searching)
         yield Session(study, executor, make_tracker(spec.name, settings), ledger, lease, folder)
     finally:
         executor.close()
@@ -162,7 +193,7 @@ def make_executor(spec: StudySpec, ray_address: str | None = None, workload: Any
     if workload is None and spec.workload.path.startswith("__main__:"):
         raise WorkloadError(
             f"workload {spec.workload.path!r} was defined in a notebook or script; expected one that a worker can "
-            "import. Resume the study from there (tuner.resume), or move the workload into a module."
+            "import. Resume it there with open_study(...).resume(workload=...), or move the workload into a module."
         )
     from tuner.execution.ray_tune import RayTuneExecutor
 

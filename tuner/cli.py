@@ -15,7 +15,7 @@ import click
 
 from tuner import __version__
 from tuner.errors import InputError, TunerError
-from tuner.settings import Settings, hide_secrets
+from tuner.settings import DEFAULT_STORAGE, Settings, hide_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,9 +47,23 @@ def main() -> None:
         sys.path.insert(0, str(Path.cwd()))
 
 
+def _without_password(_context: click.Context, option: click.Parameter, url: str | None) -> str | None:
+    """Every user of the machine, and Ray's list of jobs, can read a command line."""
+    if url and hide_secrets(url) != url:
+        name = f"TUNER_{str(option.name).upper()}"
+        raise InputError(
+            f"--{option.name} is {hide_secrets(url)!r}, with a password; expected none on a command line, which "
+            f"others can read. Put the URL into the environment variable {name}, or into the study file."
+        )
+    return url
+
+
 def _places(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--tracking", metavar="URI", help="MLflow tracking URI, or 'none'.")(command)
-    return click.option("--storage", metavar="URL", help="SQLAlchemy URL of the ledger.")(command)
+    tracking = click.option(
+        "--tracking", metavar="URI", callback=_without_password, help="MLflow tracking URI, or 'none'."
+    )
+    storage = click.option("--storage", metavar="URL", callback=_without_password, help="SQLAlchemy URL of the ledger.")
+    return storage(tracking(command))
 
 
 def _driving(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,21 +106,24 @@ def resume(name: str, storage: str | None, tracking: str | None, ray_address: st
 @click.option("--trials", type=click.IntRange(min=1), default=0, help="So many more trials per arm.")
 @click.option("--seeds", type=click.IntRange(min=1), default=0, help="So many seeds for each finalist, in all.")
 @click.option("--arm", metavar="FAMILY", help="One more arm.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=0.0, help="So many more hours of search.")
 @_driving
 def extend(
     name: str,
     trials: int,
     seeds: int,
     arm: str | None,
+    hours: float,
     storage: str | None,
     tracking: str | None,
     ray_address: str | None,
 ) -> None:
-    """Extend a study and go on: more trials, more seeds, another arm."""
+    """Extend a study and go on: more trials, more seeds, another arm, more hours."""
     from tuner import bootstrap, workflow
 
     settings = Settings.from_environment(storage, tracking)
-    spec = workflow.extend(_stored(name, settings), trials=trials, seeds=seeds, arm=arm)
+    spec = workflow.extend(_stored(name, settings), trials=trials, seeds=seeds, arm=arm, hours=hours)
+    bootstrap.make_executor(spec, ray_address).close()  # refuses what cannot be gone on with, before anything changes
     bootstrap.update(spec, settings)
     _drive(spec, settings, ray_address)
 
@@ -123,15 +140,19 @@ def _stored(name: str, settings: Settings) -> StudySpec:
 
 def _drive(spec: StudySpec, settings: Settings, ray_address: str | None) -> None:
     from tuner import bootstrap, workflow
-    from tuner.reporting import card, live
+    from tuner.reporting import card, live, preview
 
     console = _console()
+    console.print(preview.confirmation(spec), highlight=False)
     with bootstrap.session(spec, settings, ray_address) as session:
         with _stopping(session.study.stop), live.watching(session.study.snapshot, console):
             shown = session.run()
         if not session.study.finished:
             why = session.study.snapshot().stopping
-            console.print(f"Stopped ({why}); nothing is lost. Go on with: tuner resume {spec.name}", highlight=False)
+            console.print(
+                f"Stopped ({why}); nothing is lost. Go on with: tuner resume {spec.name}{_elsewhere(settings)}",
+                highlight=False,
+            )
             sys.exit(INTERRUPTED)
         evidence = workflow.answer(session.ledger, spec.name)
         console.print(card.render(evidence) if console.is_terminal else card.text(evidence), highlight=False)
@@ -139,6 +160,12 @@ def _drive(spec: StudySpec, settings: Settings, ray_address: str | None) -> None
         if not shown:
             again = f"MLflow does not show everything yet; the ledger does. Catch up with: tuner mirror {spec.name}"
             console.print(again, highlight=False)
+
+
+def _elsewhere(settings: Settings) -> str:
+    """How to find the database again, where it is not the default one; its URL may hold a password."""
+    known = (DEFAULT_STORAGE, os.environ.get("TUNER_STORAGE"))
+    return "" if settings.storage in known else f" --storage {hide_secrets(settings.storage)}"
 
 
 @contextmanager
@@ -150,6 +177,7 @@ def _stopping(stop: Callable[[str], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         seen.add(number)
         stop("interrupted")
+        click.echo("Stopping after the next measurement of each run; once more stops at once.", err=True)
 
     seen: set[int] = set()
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -49,6 +49,7 @@ class Source(StrEnum):
     DEFAULT = "default"
     CURRENT = "current"
     SOBOL = "sobol"
+    RANDOM = "random"
     MODEL = "model"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
@@ -26,8 +26,8 @@ class Settings:
     folder for each study: checkpoints, the recommendation, the pictures.
     """
 
-    storage: str = DEFAULT_STORAGE
-    tracking: str = DEFAULT_TRACKING
+    storage: str = field(default=DEFAULT_STORAGE, repr=False)
+    tracking: str = field(default=DEFAULT_TRACKING, repr=False)
     folder: Path = Path("studies")
 
     @staticmethod

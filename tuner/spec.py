@@ -72,10 +72,13 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one run takes, and how many runs train at once (None: as many as fit)."""
+    """What one run takes, and how many runs train at once (None: as many as fit).
+
+    ``gpus`` None is one where the cluster has GPUs and ``device`` is not ``cpu``, else none.
+    """
 
     cpus: float = 1.0
-    gpus: float = 0.0
+    gpus: float | None = None
     threads: int = 1
     parallel: int | None = None
     device: str = "auto"
@@ -214,6 +217,9 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
         tracking=section.text("tracking", None),
     )
     section.finish()
+    if budget.gpu_hours is not None and not spec.resources.gpus:
+        found = "is set, but a run takes no GPU" if spec.resources.gpus == 0 else "is set, but resources.gpus is not"
+        raise section.error("budget.gpu_hours", found, "resources: {gpus: ...} above 0", "Say how much a run takes.")
     if spec.sampler == "cmaes":
         _refuse_kinds(section, spec)
     return spec
@@ -295,16 +301,18 @@ def _resources(section: Section) -> Resources:
     inner = section.section("resources", {})
     found = Resources(
         cpus=inner.number("cpus", 1.0, low=0.0, above=True),
-        gpus=inner.number("gpus", 0.0, low=0.0),
+        gpus=inner.number("gpus", None, low=0.0),
         threads=inner.integer("threads", 1, low=1),
         parallel=inner.integer("parallel", None, low=1),
         device=inner.choice("device", ("auto", "cpu", "cuda"), "auto"),
         precision=inner.choice("precision", PRECISIONS, "float32"),
     )
     inner.finish()
-    if found.gpus > 1 and found.gpus != int(found.gpus):
+    if found.gpus and found.gpus > 1 and found.gpus != int(found.gpus):
         raise inner.error("gpus", f"is {found.gpus:g}", "a share below 1, or a whole number")
-    return found
+    if found.gpus and found.device == "cpu":
+        raise inner.error("gpus", f"is {found.gpus:g} with device: cpu", "0", "Remove one of the two.")
+    return replace(found, gpus=0.0) if found.device == "cpu" else found
 
 
 def _space(section: Section, near: Path | None, trials: int) -> SearchSpace:

@@ -70,6 +70,7 @@ class Study:
         self._flushed = time.monotonic()
         self._opened = time.monotonic()
         self._failures = 0
+        self._searched = False
         self._stopping = ""
         self.failed_in_a_row = ""
         self._load()
@@ -78,21 +79,24 @@ class Study:
         """Take up what SQL knows: runs left in training are queued again, Optuna learns what it missed."""
         row = self._ledger.study(self.spec.name)
         self._seconds_before = row.seconds_used
+        if row.state != "open":
+            self._ledger.set_state(self._lease, "open")
+        if row.state == "stopped":
+            self._ledger.requeue_failed(self._lease)
         self._ledger.requeue_running(self._lease)
         self._trials = self._ledger.trials(row)
         self._runs = {run.run_id: run for run in self._ledger.runs(row)}
         ended = [run for run in self._runs.values() if run.result and run.spec.phase is Phase.EXPLORE]
         for run in sorted(ended, key=lambda run: run.result.finished_at if run.result else 0.0):
             self._teach(run)
-        if self.spec.current and not self._trials and not self._current_in_arm():
-            trial = TrialRecord("current", 0, Source.CURRENT, self.spec.current, {})
+        for run in self._runs.values():
+            if run.state is State.ENDED:  # a kill may have come between the outcome and this
+                shutil.rmtree(self._checkpoints(run.spec), ignore_errors=True)
+        current = self.spec.current
+        if current and not self._trials and not any(current in arm.known for arm in self._arms.values()):
+            trial = TrialRecord("current", 0, Source.CURRENT, current, {})
             self._ledger.add_trial(self._lease, trial, None)
             self._trials.append(trial)
-
-    def _current_in_arm(self) -> bool:
-        current = self.spec.current
-        arms = [arm for arm in self._arms.values() if current and arm.space.family.name == current.family]
-        return any(arm.split.known > 1 for arm in arms)
 
     # -- the source that an executor pulls from
 
@@ -125,16 +129,20 @@ class Study:
 
     def _budget_spent(self) -> bool:
         budget = self.spec.budget
+        if self._searched:
+            return True
         hours = (self._seconds_before + time.monotonic() - self._opened) / 3600
         if budget.hours is not None and hours >= budget.hours:
             return True
         if budget.gpu_hours is None:
             return False
-        seconds = sum(run.result.train_seconds + run.result.eval_seconds for run in self._runs.values() if run.result)
-        return seconds * self.spec.resources.gpus / 3600 >= budget.gpu_hours
+        search = [run.result for run in self._runs.values() if run.result and run.spec.phase is Phase.EXPLORE]
+        seconds = sum(result.train_seconds + result.eval_seconds for result in search)
+        return seconds * (self.spec.resources.gpus or 0.0) / 3600 >= budget.gpu_hours
 
     def _explore(self, arm: ArmSearch) -> Assignment:
         index = sum(trial.arm == arm.space.arm for trial in self._trials)
+        self._ledger.check(self._lease)  # Optuna's tables know no fence
         trial = arm.propose(index)
         spec = self._run_spec(trial, Phase.EXPLORE, self.spec.search_seed)
         self._ledger.add_trial(self._lease, trial, spec)
@@ -144,6 +152,7 @@ class Study:
 
     def _advance(self) -> Assignment | Signal:
         """Nothing is left to train: ask the plan for the runs that come next."""
+        self._searched = True
         requests = self._plan(self.spec, tuple(self._trials), tuple(self._runs.values()))
         by_name = {(trial.arm, trial.index): trial for trial in self._trials}
         specs = [self._run_spec(by_name[r.arm, r.trial], r.phase, r.seed) for r in requests]
@@ -232,14 +241,18 @@ class Study:
         """Tell Optuna how the trial's ladder ended: here, with its one full-horizon run."""
         trial = next(t for t in self._trials if t.arm == run.spec.arm and t.index == run.spec.trial)
         assert run.result is not None
-        self._arms[trial.arm].tell(trial, run.result)
+        seen = [m.values[self.spec.metric] for m in run.curve if self.spec.metric in m.values]
+        worst = min(seen, key=lambda value: value * self.spec.sign, default=None)
+        self._arms[trial.arm].tell(trial, run.result, worst)
 
     def _count_failures(self, run: RunRecord, result: RunResult) -> None:
-        self._failures = self._failures + 1 if result.outcome is Outcome.FAILED else 0
+        self._failures = self._failures + 1 if result.outcome in (Outcome.FAILED, Outcome.LOST) else 0
         if self._failures >= self.spec.stop_after_failures:
+            what = "failed in the user's code" if result.outcome is Outcome.FAILED else "lost their workers"
             self.failed_in_a_row = (
-                f"study {self.spec.name!r} stopped: {self._failures} runs in a row failed in the user's code, the last "
-                f"one ({run.run_id}) with: {result.reason}. Mend it, then go on with 'tuner resume {self.spec.name}'."
+                f"study {self.spec.name!r} stopped: {self._failures} runs in a row {what}, the last "
+                f"one ({run.run_id}) with: {result.reason}. Mend it, then go on with 'tuner resume {self.spec.name}': "
+                "those runs are tried again."
                 f"\n\n{result.traceback.rstrip()}"
             )
             self.stop("too many failures in a row")
@@ -250,6 +263,11 @@ class Study:
                 self._ledger.requeue(self._lease, assignment.spec.run_id, assignment.attempt, lost=False)
                 run = self._runs[assignment.spec.run_id]
                 self._runs[run.run_id] = replace(run, state=State.QUEUED, curve=())
+
+    @property
+    def searching(self) -> bool:
+        """Whether the search is on: only then the budget's hours run."""
+        return not self._searched
 
     # -- for those who watch and steer
 

@@ -22,7 +22,9 @@ from tuner.storage.ledger import Ledger
 from tuner.study import Study
 
 MIRROR_PATIENCE_SECONDS = 60.0
-"""How long a finished study waits for MLflow to show everything; the ledger keeps what it did not."""
+"""How long a finished study waits at most while MLflow catches up; one that does not answer is not waited for."""
+MIRROR_GOODBYE_SECONDS = 5.0
+"""How long a stopped study waits for it."""
 
 
 def run(study: Study, executor: Executor, tracker: Tracker, ledger: Ledger, lease: Lease, folder: Path) -> bool:
@@ -41,7 +43,7 @@ def run(study: Study, executor: Executor, tracker: Tracker, ledger: Ledger, leas
         if study.finished:
             conclude(ledger, study.spec, folder)
             ledger.set_state(lease, "finished")
-        patience = MIRROR_PATIENCE_SECONDS
+        patience = MIRROR_PATIENCE_SECONDS if study.finished else MIRROR_GOODBYE_SECONDS
     finally:
         executor.close()
         shown = tracker.finish(patience)
@@ -76,26 +78,39 @@ def stored_spec(spec: Mapping[str, Any], name: str) -> StudySpec:
     return read_spec(Section(spec, f"study {name!r} in the database"))
 
 
-def extend(spec: StudySpec, *, trials: int = 0, seeds: int = 0, arm: str | None = None) -> StudySpec:
-    """Return the spec with ``trials`` more per arm, ``seeds`` in all for each finalist, or another arm.
+def extend(
+    spec: StudySpec, *, trials: int = 0, seeds: int = 0, arm: str | None = None, hours: float = 0.0
+) -> StudySpec:
+    """Return the spec with ``trials`` or ``hours`` more, ``seeds`` in all for each finalist, or another arm.
 
     The settings that the first budget opened stay the ones that are searched.
 
     Raises:
         InputError: nothing is asked for, or the arm is unknown or already there.
     """
-    if not (trials or seeds or arm):
-        raise InputError("nothing to extend by; expected --trials N, --seeds N or --arm FAMILY.")
+    if not (trials or seeds or arm or hours):
+        raise InputError("nothing to extend by; expected --trials N, --seeds N, --arm FAMILY or --hours H.")
+    if (trials or arm) and spec.budget.hours is not None and not hours:
+        raise InputError(
+            f"the search is limited to {spec.budget.hours:g} hours, which may be used up; expected --hours H beside "
+            "--trials or --arm, for how much longer it may take."
+        )
+    if hours:
+        if spec.budget.hours is None:
+            raise InputError("--hours is for a study with a budget of hours; this one has none: leave it out.")
+        spec = replace(spec, budget=replace(spec.budget, hours=spec.budget.hours + hours))
     if trials:
         if spec.budget.trials_per_arm is None:
             raise InputError("this study is limited by hours, not by trials; expected --seeds N or --arm FAMILY.")
         spec = replace(spec, budget=replace(spec.budget, trials_per_arm=spec.budget.trials_per_arm + trials))
     if seeds:
         plan = spec.confirmation
-        if seeds <= plan.total:
-            raise InputError(f"--seeds is {seeds}; expected more than {plan.total}, which each finalist has already.")
+        now = plan.seeds_for(len(spec.arms))
+        if seeds <= now:
+            raise InputError(f"--seeds is {seeds}; expected more than {now}, which each finalist has already.")
         cap = None if plan.max_runs is None else max(plan.max_runs, seeds * len(spec.arms))
-        spec = replace(spec, confirmation=replace(plan, extensions=(*plan.extensions, seeds), max_runs=cap))
+        totals = (*plan.extensions, seeds) if seeds > plan.total else plan.extensions
+        spec = replace(spec, confirmation=replace(plan, extensions=totals, max_runs=cap))
     return _with_arm(spec, arm) if arm else spec
 
 

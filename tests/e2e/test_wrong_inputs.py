@@ -110,6 +110,10 @@ def command(name: str, args: str, *says: str, hides: str = "Traceback") -> Case:
     return Case(name, says, yaml_of(GOOD), args.split(), hides=hides)
 
 
+def stored(name: str, url: str, *says: str) -> Case:
+    return Case(name, says, yaml_of({**GOOD, "storage": f"'{url}'"}), hides="hunter2")
+
+
 URL = "postgresql+psycopg://ann:hunter2@127.0.0.1:1/tuner"
 SGD = "{effective_learning_rate: {low: 0.01, high: 10, scale: log}}"
 
@@ -285,16 +289,19 @@ CASES = [
     ),
     # storage
     command("storage nonsense", "run study.yaml --storage nonsense", "'nonsense'", "an SQLAlchemy URL", "sqlite:///"),
-    command("unknown database", "run study.yaml --storage foo://a:hunter2@h/d", "foo", "SQLAlchemy", hides="hunter2"),
-    command("no driver", "run study.yaml --storage oracle://a:hunter2@h/d", "driver is installed", hides="hunter2"),
-    command("port", "run study.yaml --storage postgresql://a:hunter2@h:p/d", "port is not a", "%2F", hides="hunter2"),
-    command("no server", f"run study.yaml --storage {URL}", "cannot be used", "Check that it runs", hides="hunter2"),
-    command("password in the query", f"status toy --storage {URL}?password=tea4two", "***", hides="tea4two"),
+    stored("unknown database", "foo://a:hunter2@h/d", "foo", "SQLAlchemy"),
+    stored("no driver", "oracle://a:hunter2@h/d", "driver is installed"),
+    stored("port", "postgresql://a:hunter2@h:p/d", "port is not a", "%2F"),
+    stored("no server", URL, "cannot be used", "Check that it runs"),
+    stored("password in the query", "postgresql+psycopg://127.0.0.1:1/a?password=hunter2", "***", "cannot be used"),
+    command("password on the command line", f"status toy --storage {URL}", "***", "TUNER_STORAGE", hides="hunter2"),
+    command("password for MLflow", "run study.yaml --tracking http://a:hunter2@h", "TUNER_TRACKING", hides="hunter2"),
+    command("one database for both", "run study.yaml --tracking sqlite:///tuner.db", "expected two databases"),
     command("memory", "run study.yaml --storage sqlite://", "in memory", "sqlite:///tuner.db"),
     command("no folder", "run study.yaml --storage sqlite:///nosuch/a.db", "nosuch/a.db", "cannot be used"),
     command("no database", "run study.yaml --storage sqlite:///study.yaml", "file is not a database"),
     command("tracking into folders", "run study.yaml --tracking ./mlruns", "tracking is './mlruns'", "or none"),
-    command("tracking nonsense", "run study.yaml --tracking foo://a:hunter2@h", "tracking is", hides="hunter2"),
+    command("tracking nonsense", "run study.yaml --tracking foo://h", "tracking is 'foo://h'"),
     # command lines
     command("status, no database", "status toy", "sqlite:///tuner.db", "no tables of tuner", "--storage"),
     command("resume, no database", "resume toy", "no tables of tuner", "--storage"),
@@ -393,13 +400,17 @@ class TestBesideAStudy:
 
     @pytest.fixture(scope="class")
     def database(self, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-        from tuner.bootstrap import create, resolved
+        from tuner.bootstrap import create, resolved, session
         from tuner.settings import Settings
         from tuner.spec import read_spec_file
 
         place = tmp_path_factory.mktemp("beside")
         (place / "study.yaml").write_text(yaml_of(GOOD))
-        create(resolved(read_spec_file(place / "study.yaml")), Settings(f"sqlite:///{place}/tuner.db"))
+        spec = resolved(read_spec_file(place / "study.yaml"))
+        settings = Settings(f"sqlite:///{place}/tuner.db", "none", place / "studies")
+        create(spec, settings)
+        with session(spec, settings) as begun:
+            begun.study.ask()
         return (place / "tuner.db").read_bytes()
 
     @pytest.mark.parametrize(

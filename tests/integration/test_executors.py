@@ -433,11 +433,14 @@ def test_nothing_is_left_behind(ray_cluster: None, tmp_path: Path, monkeypatch: 
     assert not ray_tune._sources
     assert not list(tmp_path.iterdir())
     end = time.monotonic() + 20
-    while ray.available_resources().get("CPU", 0) < 2 and time.monotonic() < end:
+    while (workers() or ray.available_resources().get("CPU", 0) < 2) and time.monotonic() < end:
         time.sleep(0.1)
+    assert not workers()
     assert ray.available_resources()["CPU"] == 2
-    busy = [p for p in psutil.Process().children(recursive=True) if "TunerWorker" in " ".join(_words(p))]
-    assert not busy
+
+
+def workers() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if "TunerWorker" in " ".join(_words(p))]
 
 
 def _words(process: psutil.Process) -> list[str]:

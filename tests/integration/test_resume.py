@@ -138,7 +138,6 @@ def test_killed_between_any_two_writes_the_study_is_the_same(
         assert after_all[run_id] == run, "what had ended was not trained again"
 
 
-@pytest.mark.xfail(strict=True, reason="Study._load does not sweep checkpoints of runs that ended just before a kill")
 def test_no_checkpoint_of_an_ended_run_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, spec = places(tmp_path), make_spec()
     with monkeypatch.context() as patch:

@@ -13,7 +13,9 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Generator
@@ -39,7 +41,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -49,6 +51,15 @@ _ENVIRONMENT = {
     "TUNE_RESULT_BUFFER_LENGTH": "1",
 }
 
+
+class _Users:
+    """How many executors of this process use Ray, and whether one of them started it: the last one ends it."""
+
+    count = 0
+    owned = False
+
+
+_users = _Users()
 _sources: dict[str, _Courier] = {}
 _keys = itertools.count()
 
@@ -63,6 +74,7 @@ class _Courier:
         self.idle: set[str] = set()
         self.waiting: Assignment | None = None
         self.finished = False
+        self.unplaced = 0  # runs handed out for which Tune has found no place yet
         self.error = ""
         self.broken: BaseException | None = None
 
@@ -88,7 +100,7 @@ class _Courier:
             assert self.waiting is not None
             self.running[trial_id], self.waiting = self.waiting, None
             return {"assignment": json.dumps(self.running[trial_id].to_json())}
-        if self.finished or len(self.running) + len(self.idle) >= self.slots:
+        if self.finished or self.unplaced or len(self.running) + len(self.idle) >= self.slots:
             return None
         self.idle.add(trial_id)
         return {"assignment": ""}
@@ -96,7 +108,7 @@ class _Courier:
     def bring(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Take what a worker measured; False stops its Tune trial."""
         if trial_id in self.idle:
-            return not (self.finished or self.look())
+            return not (self.finished or self.unplaced or self.look())
         assignment = self.running.get(trial_id)
         found = tuple(Measurement(**m) for m in json.loads(result.get("measurements", "[]")))
         try:
@@ -167,8 +179,11 @@ class CourierScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002
         _sources[self._key].error = str(trial.get_error())
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
-        go_on = _sources[self._key].bring(trial.trial_id, result)
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        courier = _sources[self._key]
+        placed = {t.trial_id for t in tune_controller.get_trials() if t.status != "PENDING"}
+        courier.unplaced = len(courier.running.keys() - placed)
+        go_on = courier.bring(trial.trial_id, result)
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
 
 
@@ -221,7 +236,7 @@ class RayTuneExecutor:
         self,
         address: str | None = None,
         cpus: float = 1.0,
-        gpus: float = 0.0,
+        gpus: float | None = None,
         local_cpus: int | None = None,
         folder: str = "",
         module: str = "",
@@ -230,7 +245,7 @@ class RayTuneExecutor:
         self._address, self._cpus, self._gpus = address, cpus, gpus
         self._local_cpus, self._workload = local_cpus, workload
         self._folder, self._module = folder, module
-        self._started = False
+        self._joined = False
 
     def start(self) -> None:
         """Start or join the cluster.
@@ -243,6 +258,7 @@ class RayTuneExecutor:
         if not ray.is_initialized():
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
             address = self._address or os.environ.get("RAY_ADDRESS")
+            terminate = signal.getsignal(signal.SIGTERM)
             try:
                 if address:
                     ray.init(address=address, runtime_env=self._shipment(), **quiet)
@@ -251,7 +267,16 @@ class RayTuneExecutor:
             except Exception as error:
                 where = address or "this machine"
                 raise ExecutorError(f"Ray on {where} cannot be used: {str(error).splitlines()[0]}") from error
-            self._started = True
+            finally:
+                if terminate is not None and threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in the way
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it reports lost workers, which are no news
+            _users.owned = True
+        if not self._joined:
+            self._joined = True
+            _users.count += 1
+        if self._gpus is None:
+            self._gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0  # type: ignore[no-untyped-call]
 
     def _shipment(self) -> dict[str, Any]:
         """The user's own module, for nodes that do not see the folder in which it stands."""
@@ -281,6 +306,7 @@ class RayTuneExecutor:
 
     def run(self, source: RunSource) -> None:
         self.start()
+        assert self._gpus is not None
         key = str(next(_keys))
         courier = _sources[key] = _Courier(source, min(source.parallel, self.slots()))
         folder = tempfile.mkdtemp(prefix="tuner-ray-")
@@ -313,9 +339,12 @@ class RayTuneExecutor:
 
     def close(self) -> None:
         """Leave the cluster; the one that was started here ends, with its processes."""
-        if self._started:
-            ray.shutdown()
-            self._started = False
+        if self._joined:
+            self._joined = False
+            _users.count -= 1
+            if _users.owned and not _users.count:
+                _users.owned = False
+                ray.shutdown()
 
 
 def _plain(measurement: Measurement) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.analysis.looks import smallest_decisive
 from tuner.analysis.plan import plan_cost
-from tuner.records import Assignment, Horizon, Phase, RunSpec
+from tuner.records import Assignment, Horizon, Outcome, Phase, RunSpec
 from tuner.reporting.live import clock
 from tuner.search.proposals import split
 from tuner.space import SearchSpace
@@ -80,7 +80,7 @@ def confirmation(spec: StudySpec) -> str:
     """Say what the verdict will rest on, and what it cannot say."""
     cost = plan_cost(spec, len(spec.arms))
     if not cost.seeds:
-        return "Confirmation: none (max_runs is 0); without it no arm can be called better."
+        return f"Confirmation: none (max_runs is {spec.confirmation.max_runs}); without it no arm can be called better."
     text = (
         f"Confirmation: {len(spec.arms)} finalists on {cost.seeds} fresh seeds ({cost.confirm} runs at most), then "
         f"{cost.references} runs of the default{' and your settings' if spec.current else ''} on the same seeds and "
@@ -124,7 +124,7 @@ def timed(spec: StudySpec) -> Mapping[str, tuple[float, float]]:
                     evaluations += 1
             except StopIteration as end:
                 result = end.value
-        if result.value is None:
+        if result.outcome is Outcome.FAILED:
             from tuner.errors import WorkloadError
 
             raise WorkloadError(

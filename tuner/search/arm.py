@@ -7,7 +7,8 @@ from SQL when a study is resumed; a proposal reaches SQL in one transaction, com
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import optuna
 from optuna.distributions import (
@@ -19,8 +20,10 @@ from optuna.distributions import (
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.records import Outcome, RunResult, Scalar, Source, TrialRecord, derive_seed
+from tuner.errors import StorageError
+from tuner.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord, derive_seed
 from tuner.search.proposals import random_point, sobol_point, split
+from tuner.settings import hide_secrets
 from tuner.space import ArmSpace, Dimension
 
 INDEX = "tuner:index"
@@ -69,16 +72,18 @@ class ArmSearch:
             sampler=optuna.samplers.RandomSampler(seed=0),
             pruner=optuna.pruners.NopPruner(),
         )
-        self._in_sql = study.get_trials(deepcopy=False)
-        for trial in self._in_sql:
-            self._shadow.add_trial(trial)
+        self._in_sql: dict[int, FrozenTrial] = {}
+        for trial in study.get_trials(deepcopy=False):
+            self._in_sql.setdefault(int(trial.user_attrs[INDEX]), trial)  # a fenced-off driver may have added a twin
+        for index in sorted(self._in_sql):
+            self._shadow.add_trial(self._in_sql[index])
 
     def propose(self, index: int) -> TrialRecord:
         """Propose the setting with this index and put it into SQL as a running Optuna trial.
 
         If a kill struck between Optuna's tables and ours, the proposal is in SQL already, and is adopted.
         """
-        if index < len(self._in_sql):
+        if index in self._in_sql:
             return self._record(self._in_sql[index])
         source, setting = Source.MODEL, None
         attrs: dict[str, object] = {}
@@ -86,11 +91,11 @@ class ArmSearch:
             setting, encoded = self._known[index]
             assert encoded is not None
             point = encoded
-            source = Source.DEFAULT if index == 0 else Source.CURRENT
+            source = Source.DEFAULT if setting == self.space.family.default else Source.CURRENT
         elif index < self.split.known + self.split.sobol or self._sampler == "sobol":
             source, point = Source.SOBOL, sobol_point(self.space, self._seed, index - self.split.known)
         elif self._sampler == "random":
-            point = random_point(self.space, self._seed, index)
+            source, point = Source.RANDOM, random_point(self.space, self._seed, index)
         else:
             point, attrs = self._from_model(index)
         setting = setting or self.space.decode(point)
@@ -101,9 +106,12 @@ class ArmSearch:
             user_attrs={INDEX: index, SOURCE: source.value, "setting": str(setting)},
             system_attrs=attrs,
         )
+        with _database_errors():
+            self._study.add_trial(trial)
+            added = self._study.get_trials(deepcopy=False)
         self._shadow.add_trial(trial)
-        self._study.add_trial(trial)
-        return TrialRecord(self.space.arm, index, source, setting, point, index)
+        self._in_sql[index] = next(t for t in reversed(added) if t.user_attrs.get(INDEX) == index)
+        return TrialRecord(self.space.arm, index, source, setting, point, self._in_sql[index].number)
 
     def _from_model(self, index: int) -> tuple[dict[str, Scalar], dict[str, object]]:
         """Ask the sampler, seeded by the index, for a point; the trial it leaves in the shadow is taken back."""
@@ -124,58 +132,77 @@ class ArmSearch:
         setting = self._known[index][0] if index < self.split.known else self.space.decode(trial.params)
         return TrialRecord(self.space.arm, index, source, setting, trial.params, trial.number)
 
-    def tell(self, trial: TrialRecord, result: RunResult) -> None:
+    @property
+    def known(self) -> tuple[Setting, ...]:
+        """The known settings that will be proposed."""
+        return tuple(setting for setting, _ in self._known[: self.split.known])
+
+    def tell(self, trial: TrialRecord, result: RunResult, worst: float | None = None) -> None:
         """Tell Optuna how a trial's ladder ended; telling twice changes nothing.
 
-        Divergence is told as COMPLETE with the worst finite value of the arm and a violated constraint, the
-        sooner the worse; told as FAIL the sampler would ignore it and propose the cliff again.
+        Divergence is told as COMPLETE with the worst finite value of the arm (or ``worst``, the run's own, before
+        the arm has one) and a violated constraint, the sooner the worse; told as FAIL the sampler would ignore
+        it and propose the cliff again.
         """
-        frozen = self._study.get_trials(deepcopy=False)[trial.index]
-        if frozen.state.is_finished():
-            return
-        value, violation = self._told(result)
-        for study in (self._study, self._shadow):
-            if value is None:
-                study.tell(frozen.number, state=TrialState.FAIL)
-                continue
-            mine = study.get_trials(deepcopy=False)[frozen.number]
-            if CONSTRAINT not in mine.constraints:
-                optuna.trial.Trial(study, mine._trial_id).set_constraint(CONSTRAINT, violation)
-            study.tell(frozen.number, value)
+        with _database_errors():
+            frozen = self._study.get_trials(deepcopy=False)[self._in_sql[trial.index].number]
+            if frozen.state.is_finished():
+                return
+            value, violation = self._told(result, worst)
+            for study, number in ((self._study, frozen.number), (self._shadow, trial.index)):
+                if value is None:
+                    study.tell(number, state=TrialState.FAIL)
+                    continue
+                mine = study.get_trials(deepcopy=False)[number]
+                if CONSTRAINT not in mine.constraints:
+                    optuna.trial.Trial(study, mine._trial_id).set_constraint(CONSTRAINT, violation)
+                study.tell(number, value)
 
-    def _told(self, result: RunResult) -> tuple[float | None, float]:
+    def _told(self, result: RunResult, worst: float | None) -> tuple[float | None, float]:
         if result.outcome is Outcome.COMPLETED:
             return result.value, 0.0
         if result.outcome in (Outcome.DIVERGED, Outcome.PRUNED):
-            return self._worst(), 1.0 / (1.0 + result.step)
+            return self._worst(worst), 1.0 / (1.0 + result.step)
         return None, 0.0
 
-    def _worst(self) -> float:
+    def _worst(self, own: float | None) -> float | None:
         done = self._shadow.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return min((t.values[0] for t in done), key=lambda v: v * self._sign, default=0.0)
+        values = [t.values[0] for t in done] or ([] if own is None else [own])
+        return min(values, key=lambda v: v * self._sign, default=None)
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    """Turn what Optuna and its driver raise when the database fails into our error."""
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (OptunaError, SQLAlchemyError) as error:
+        cause = hide_secrets(str(error).strip().splitlines()[0])
+        raise StorageError(f"Optuna's tables cannot be used: {cause}. Check that the database runs.") from error
 
 
 def open_arm(
     storage: optuna.storages.BaseStorage, study: str, space: ArmSpace, sampler: str, seed: int, planned: int, sign: int
 ) -> ArmSearch:
     """Open the Optuna study ``<study>/<arm>``, made if it is not there."""
-    in_sql = optuna.create_study(
-        study_name=f"{study}/{space.arm}",
-        storage=storage,
-        direction="maximize" if sign > 0 else "minimize",
-        load_if_exists=True,
-        sampler=optuna.samplers.RandomSampler(seed=0),
-        pruner=optuna.pruners.NopPruner(),
-    )
+    with _database_errors():
+        in_sql = optuna.create_study(
+            study_name=f"{study}/{space.arm}",
+            storage=storage,
+            direction="maximize" if sign > 0 else "minimize",
+            load_if_exists=True,
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            pruner=optuna.pruners.NopPruner(),
+        )
     return ArmSearch(space, sampler, seed, planned, in_sql, sign)
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
     """Open Optuna's tables, made if they are not there."""
     import sqlalchemy
-
-    from tuner.errors import StorageError
-    from tuner.settings import hide_secrets
 
     sqlite = url.startswith("sqlite")
     kwargs: Mapping[str, object] = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}

@@ -1,4 +1,4 @@
-"""The driver's sign of life: renews the lease beside the training, and counts the seconds driven."""
+"""The driver's sign of life: renews the lease beside the training, and counts the seconds of the search."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from tuner.storage.ledger import Ledger
 class Heartbeat:
     """Renews a lease in a thread until closed; ``on_loss`` is called once if it was taken over.
 
-    A database that does not answer for a while is tried again, as long as the lease could still be ours.
+    ``counts`` says whether the seconds are those of the search. A database that does not answer for a while is tried
+    again, as long as the lease could still be ours.
     """
 
     def __init__(
-        self, ledger: Ledger, lease: Lease, on_loss: Callable[[str], None], every: float = HEARTBEAT_SECONDS
+        self,
+        ledger: Ledger,
+        lease: Lease,
+        on_loss: Callable[[str], None],
+        counts: Callable[[], bool],
+        every: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._ledger, self._lease, self._on_loss, self._every = ledger, lease, on_loss, every
+        self._counts = counts
         self._over = threading.Event()
         self._beaten = time.monotonic()
         self._thread = threading.Thread(target=self._beat, name="tuner-heartbeat", daemon=True)
@@ -41,7 +48,7 @@ class Heartbeat:
 
     def _renew(self) -> None:
         now = time.monotonic()
-        self._ledger.renew(self._lease, now - self._beaten)
+        self._ledger.renew(self._lease, now - self._beaten if self._counts() else 0.0)
         self._beaten = now
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -47,7 +48,7 @@ def acquire(connection: sa.Connection, study_id: int, study: str) -> Lease:
     process = psutil.Process()
     values: dict[str, Any] = {
         "owner": uuid.uuid4().hex,
-        "host": socket.gethostname(),
+        "host": _host(),
         "pid": os.getpid(),
         "process_started": process.create_time(),
         "renewed_at": now,
@@ -66,8 +67,14 @@ def acquire(connection: sa.Connection, study_id: int, study: str) -> Lease:
     return Lease(study_id, study, row.epoch + 1, values["owner"])
 
 
+def _host() -> str:
+    """This machine since its last boot: in another one, or in a container, the same process number means nothing."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return socket.gethostname() + (f"/{boot.read_text()[:8]}" if boot.is_file() else "")
+
+
 def _dead(row: Any) -> bool:
-    if row.host != socket.gethostname():
+    if row.host != _host():
         return False
     try:
         return abs(psutil.Process(row.pid).create_time() - float(row.process_started)) > 1.0
@@ -86,7 +93,7 @@ def check(connection: sa.Connection, lease: Lease) -> None:
     query = sa.select(leases.c.epoch, leases.c.held).where(leases.c.study_id == lease.study_id).with_for_update()
     row = connection.execute(query).one_or_none()
     if row is None or row.epoch != lease.epoch or not row.held:
-        found = "nobody" if row is None else f"epoch {row.epoch}"
+        found = "nobody" if row is None or not row.held else f"epoch {row.epoch}"
         raise LeaseLost(
             f"study {lease.study!r} is held by {found}; expected epoch {lease.epoch}, which is ours. Another driver "
             "took over; this one stops without writing."

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import takewhile
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,16 +56,6 @@ class Ledger:
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
         """A transaction; what the database refuses becomes our error."""
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except DBAPIError as error:
-            raise unreachable(self.engine, error) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
         try:
             with self.engine.begin() as connection:
                 yield connection
@@ -129,6 +120,15 @@ class Ledger:
         except IntegrityError:  # two drivers at once, for the first time
             raise StudyBusy(f"study {study.name!r} is being taken up by another driver right now.") from None
 
+    def check(self, lease: Lease) -> None:
+        """Refuse to go on unless the lease is still ours.
+
+        Raises:
+            LeaseLost: it is not.
+        """
+        with self._begin() as connection:
+            leases.check(connection, lease)
+
     def renew(self, lease: Lease, seconds: float = 0.0) -> None:
         """Show a sign of life, and count the seconds that the study was driven since the last one."""
         with self._begin() as connection:
@@ -147,7 +147,7 @@ class Ledger:
     def set_state(self, lease: Lease, state: str, reason: str = "") -> None:
         with self._writing(lease) as (connection, _):
             where = studies.c.id == lease.study_id
-            connection.execute(studies.update().where(where).values(state=state, reason=reason))
+            connection.execute(studies.update().where(where).values(state=state, reason=_storable(reason)))
 
     def set_spec(self, lease: Lease, spec: Mapping[str, Any]) -> None:
         with self._writing(lease) as (connection, _):
@@ -206,6 +206,18 @@ class Ledger:
             values = {"state": State.QUEUED.value, "losses": runs.c.losses + int(lost), "revision": revision}
             connection.execute(runs.update().where(mine, fence).values(**values))
             return int(connection.execute(sa.select(runs.c.losses).where(mine)).scalar_one())
+
+    def requeue_failed(self, lease: Lease) -> int:
+        """Queue the failed and lost runs at the end of the ledger again: those that stopped the study."""
+        with self._writing(lease) as (connection, revision):
+            mine = (runs.c.study_id == lease.study_id) & (runs.c.state == State.ENDED.value)
+            ended = connection.execute(
+                sa.select(runs.c.id, runs.c.outcome).where(mine).order_by(runs.c.finished_at.desc())
+            )
+            bad = [row.id for row in takewhile(lambda row: row.outcome in ("failed", "lost"), ended.all())]
+            values = {"state": State.QUEUED.value, "outcome": None, "losses": 0, "revision": revision}
+            connection.execute(runs.update().where(runs.c.id.in_(bad)).values(**values))
+            return len(bad)
 
     def requeue_running(self, lease: Lease) -> int:
         """Put every run that a dead driver left in training back into the queue; returns how many."""

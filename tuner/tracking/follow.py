@@ -27,6 +27,8 @@ LOG_FILE = "mirror.log"
 LOCK_FILE = "mirror.lock"
 GRACE_SECONDS = 60.0
 """How long a mirror whose driver died tries to show what is left."""
+DOWN_SECONDS = 5.0
+"""How long an MLflow that does not answer is waited for at the end; the ledger keeps everything."""
 LONGEST_WAIT = 30.0
 NICENESS = 10
 """Behind the training, but not starved by it: what is not shown meanwhile is waited for at the end."""
@@ -49,7 +51,7 @@ def follow(
     """Show the ledger's changes until ``until()`` says that no more come; return whether all of them are shown.
 
     After a failed pass the next one waits twice as long, 30 seconds at most. After ``until()``, what is left is tried
-    for ``grace()`` seconds. ``pause`` waits, and may return early once ``until()`` is true.
+    for ``grace()`` seconds, while MLflow answers. ``pause`` waits, and may return early once ``until()`` is true.
     """
     wait, ended_at, down = interval, 0.0, False
     while True:
@@ -69,7 +71,7 @@ def follow(
             if done:
                 return True
         if done:
-            left = ended_at + grace() - time.monotonic()
+            left = ended_at + (min(grace(), DOWN_SECONDS) if down else grace()) - time.monotonic()
             if left <= 0:
                 return False
             time.sleep(min(wait, left))
