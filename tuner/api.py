@@ -208,7 +208,7 @@ def launch(
     settings = bootstrap.settings_for(spec, storage, tracking)
     executor_check = bootstrap.make_executor(spec, ray_address, target)
     executor_check.close()
-    bootstrap.create(spec, settings)
+    spec = bootstrap.create(spec, settings)
     handle = StudyHandle(spec.name, settings)
     handle._drive(spec, ray_address, target)
     return handle
@@ -232,6 +232,9 @@ def open_study(name: str, *, storage: str | None = None, tracking: str | None = 
 def _reference(workload: str | type | object, options: Mapping[str, Any] | None = None) -> tuple[WorkloadRef, Any]:
     """The name of a workload, and the object itself where workers cannot import it."""
     folder, options = str(Path.cwd()), options or {}
+    if (isinstance(workload, str) and ":" not in workload) or getattr(workload, "__name__", "") == "<lambda>":
+        found = workload if isinstance(workload, str) else "a lambda"
+        raise WorkloadError(f"launch(): workload is {found!r}; expected 'module:attribute', a class, or a function.")
     if isinstance(workload, str):
         return WorkloadRef(workload, folder), None
     if not (inspect.isclass(workload) or inspect.isfunction(workload)):

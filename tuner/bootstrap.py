@@ -46,8 +46,8 @@ def settings_for(spec: StudySpec | None, storage: str | None, tracking: str | No
     settings = Settings.from_environment(storage, tracking)
     if _place(settings.storage) == _place(settings.tracking):
         raise InputError(
-            f"storage and tracking are both {hide_secrets(settings.storage)!r}; expected two databases: MLflow's tables and "
-            "Optuna's have the same names. Give MLflow one of its own."
+            f"storage and tracking are both {hide_secrets(settings.storage)!r}; expected two databases: tables of "
+            "MLflow and of Optuna have the same names. Give MLflow one of its own."
         )
     return settings
 
@@ -99,36 +99,52 @@ def open_ledger(settings: Settings, *, migrate: bool = False) -> Ledger:
     return ledger
 
 
-def create(spec: StudySpec, settings: Settings) -> StudyRow:
-    """Add the study to the ledger; the same study again is found, another one of its name refused.
+def create(spec: StudySpec, settings: Settings) -> StudySpec:
+    """Add the study to the ledger, or find it there; return the stored question, with its order of dimensions.
+
+    How runs are placed may have changed since; another question under the same name is refused.
 
     Raises:
         StudyExists: the name is taken by a study that asks something else.
     """
     ledger = open_ledger(settings, migrate=True)
     try:
-        for row in ledger.studies():
-            if row.name == spec.name:
-                if row.spec == spec.to_json():
-                    return row
-                if _question(row.spec) == _question(spec.to_json()) or not ledger.runs(row, measured=False):
-                    lease = ledger.acquire(row)
-                    ledger.set_spec(lease, spec.to_json())
-                    ledger.release(lease)
-                    return ledger.study(spec.name)
-                raise StudyExists(
-                    f"study {spec.name!r} is in this database with other settings; expected the same ones, or a new "
-                    f"name. Go on with 'tuner resume {spec.name}' or 'tuner extend {spec.name}', or change 'study'."
-                )
-        return ledger.create(spec.name, spec.to_json())
+        return workflow.stored_spec(_row(spec, ledger).spec, spec.name)
     finally:
         ledger.close()
 
 
+def _row(spec: StudySpec, ledger: Ledger) -> StudyRow:
+    asked = spec.to_json()
+    row = next((row for row in ledger.studies() if row.name == spec.name), None)
+    if row is None:
+        return ledger.create(spec.name, asked)
+    if row.spec == asked:
+        return row
+    if not ledger.runs(row, measured=False):
+        return _replace(ledger, row, asked)
+    if _question(row.spec) == _question(asked):
+        return _replace(ledger, row, {**row.spec, **{key: asked[key] for key in (*PLACING, "resources", "workload")}})
+    raise StudyExists(
+        f"study {spec.name!r} is in this database with other settings; expected the same ones, or a new name. Go on "
+        f"with 'tuner resume {spec.name}' or 'tuner extend {spec.name}', or change 'study'."
+    )
+
+
+PLACING = ("executor", "checkpoint_seconds", "retries", "stop_after_failures")
+"""Keys that say how runs are placed and kept alive; they may change between two drivers of a study."""
+
+
+def _replace(ledger: Ledger, row: StudyRow, spec: Mapping[str, Any]) -> StudyRow:
+    lease = ledger.acquire(row)
+    ledger.set_spec(lease, spec)
+    ledger.release(lease)
+    return ledger.study(row.name)
+
+
 def _question(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What a study asks, without how its runs are placed: that may change between two drivers."""
-    placing = {"executor", "checkpoint_seconds", "retries", "stop_after_failures"}
-    asked = {key: value for key, value in spec.items() if key not in placing}
+    """What a study asks, without how its runs are placed."""
+    asked = {key: value for key, value in spec.items() if key not in PLACING}
     kept = ("threads", "device", "precision")  # the others do not change a number
     asked["resources"] = {key: spec["resources"].get(key) for key in kept}
     asked["workload"] = {**spec["workload"], "folder": ""}
@@ -163,9 +179,10 @@ def session(
     from tuner.search.arm import open_arm, open_storage
     from tuner.storage.heartbeat import Heartbeat
 
-    executor = make_executor(spec, ray_address, workload)
     ledger = open_ledger(settings, migrate=True)
     lease = ledger.acquire(ledger.study(spec.name))
+    executor = make_executor(spec, ray_address, workload)
+    executor.prepare()
     heartbeat: Heartbeat | None = None
     try:
         storage = open_storage(settings.storage)
@@ -311,12 +328,13 @@ def _examine_tracking(settings: Settings) -> str:
         import urllib.error
         import urllib.request
 
+        scheme, _, rest = uri.rstrip("/").partition("://")
         try:
-            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5):
+            with urllib.request.urlopen(f"{scheme}://{rest.rpartition('@')[2]}/health", timeout=5):
                 return f"{hide_secrets(uri)}: answers"
         except (urllib.error.URLError, OSError) as error:
             raise ExecutorError(f"{hide_secrets(uri)} does not answer: {error}. Studies run without it.") from None
-    return hide_secrets(uri)
+    return f"{hide_secrets(uri)}: not opened; the mirror does that"
 
 
 def _examine_ray(address: str | None) -> str:

@@ -88,8 +88,7 @@ def run(
     spec = read_spec_file(study_file)
     spec = bootstrap.resolved(replace(spec, executor=executor) if executor else spec)
     settings = bootstrap.settings_for(spec, storage, tracking)
-    bootstrap.create(spec, settings)
-    _drive(spec, settings, ray_address)
+    _drive(bootstrap.create(spec, settings), settings, ray_address)
 
 
 @main.command()
@@ -103,17 +102,17 @@ def resume(name: str, storage: str | None, tracking: str | None, ray_address: st
 
 @main.command()
 @click.argument("name")
-@click.option("--trials", type=click.IntRange(min=1), default=0, help="So many more trials per arm.")
-@click.option("--seeds", type=click.IntRange(min=1), default=0, help="So many seeds for each finalist, in all.")
+@click.option("--trials", type=click.IntRange(min=1), help="So many more trials per arm.")
+@click.option("--seeds", type=click.IntRange(min=1), help="So many seeds for each finalist, in all.")
 @click.option("--arm", metavar="FAMILY", help="One more arm.")
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=0.0, help="So many more hours of search.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="So many more hours of search.")
 @_driving
 def extend(
     name: str,
-    trials: int,
-    seeds: int,
+    trials: int | None,
+    seeds: int | None,
     arm: str | None,
-    hours: float,
+    hours: float | None,
     storage: str | None,
     tracking: str | None,
     ray_address: str | None,
@@ -122,7 +121,7 @@ def extend(
     from tuner import bootstrap, workflow
 
     settings = Settings.from_environment(storage, tracking)
-    spec = workflow.extend(_stored(name, settings), trials=trials, seeds=seeds, arm=arm, hours=hours)
+    spec = workflow.extend(_stored(name, settings), trials=trials or 0, seeds=seeds or 0, arm=arm, hours=hours or 0.0)
     bootstrap.make_executor(spec, ray_address).close()  # refuses what cannot be gone on with, before anything changes
     bootstrap.update(spec, settings)
     _drive(spec, settings, ray_address)

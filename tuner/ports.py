@@ -38,6 +38,9 @@ class RunSource(Protocol):
 class Executor(Protocol):
     """Places runs somewhere and brings back their results."""
 
+    def prepare(self) -> None:
+        """Begin to get ready, beside whatever the caller does next; what goes wrong is raised by :meth:`run`."""
+
     def run(self, source: RunSource) -> None:
         """Train what the source hands out until it says FINISHED. Returns with no run left in training."""
 

@@ -219,7 +219,9 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
     section.finish()
     if budget.gpu_hours is not None and not spec.resources.gpus:
         found = "is set, but a run takes no GPU" if spec.resources.gpus == 0 else "is set, but resources.gpus is not"
-        raise section.error("budget.gpu_hours", found, "resources: {gpus: ...} above 0", "Say how much a run takes.")
+        raise section.section("budget").error(
+            "gpu_hours", found, "resources: {gpus: ...} above 0", "Say how much a run takes."
+        )
     if spec.sampler == "cmaes":
         _refuse_kinds(section, spec)
     return spec

@@ -90,6 +90,10 @@ def extend(
     """
     if not (trials or seeds or arm or hours):
         raise InputError("nothing to extend by; expected --trials N, --seeds N, --arm FAMILY or --hours H.")
+    if trials and spec.budget.trials_per_arm is None:
+        raise InputError(
+            "this study is limited by hours, not by trials; expected --hours H, --seeds N or --arm FAMILY."
+        )
     if (trials or arm) and spec.budget.hours is not None and not hours:
         raise InputError(
             f"the search is limited to {spec.budget.hours:g} hours, which may be used up; expected --hours H beside "
@@ -100,8 +104,7 @@ def extend(
             raise InputError("--hours is for a study with a budget of hours; this one has none: leave it out.")
         spec = replace(spec, budget=replace(spec.budget, hours=spec.budget.hours + hours))
     if trials:
-        if spec.budget.trials_per_arm is None:
-            raise InputError("this study is limited by hours, not by trials; expected --seeds N or --arm FAMILY.")
+        assert spec.budget.trials_per_arm is not None
         spec = replace(spec, budget=replace(spec.budget, trials_per_arm=spec.budget.trials_per_arm + trials))
     if seeds:
         plan = spec.confirmation

@@ -410,14 +410,22 @@ def test_a_run_that_fits_nowhere_is_refused_at_once(
     assert not script.order
 
 
-@pytest.mark.ray
-def test_a_cluster_that_is_not_there_is_an_error_of_ours() -> None:
-    import ray
+@pytest.mark.parametrize("address", ["nowhere:1", None])
+def test_a_cluster_that_is_not_there_is_an_error_of_ours(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without an address a cluster is started, not one taken that happens to run on this machine."""
+    asked: list[Any] = []
 
-    if ray.is_initialized():
-        pytest.skip("this process has a cluster already")
-    with pytest.raises(ExecutorError, match=r"Ray on nowhere:1 cannot be used"):
-        RayTuneExecutor("nowhere:1").start()
+    def init(*words: Any, **rest: Any) -> None:
+        asked.append(rest.get("address", *words))
+        raise ConnectionError("no such place\nand many more lines")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_tune.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_tune.ray, "init", init)
+    where = address or "this machine"
+    with pytest.raises(ExecutorError, match=rf"^Ray on {where} cannot be used: no such place$"):
+        RayTuneExecutor(address).start()
+    assert asked == [address or "local"]
 
 
 @pytest.mark.ray

@@ -57,12 +57,30 @@ def test_the_same_arguments_go_on_and_others_are_refused() -> None:
         launch(seed=3)
 
 
+def test_resume_and_extend() -> None:
+    study = launch(name="mine")
+    assert study.wait(120)
+    assert study.resume().wait(120)
+    assert study.extend(trials=1).wait(120)
+    snapshot = study.snapshot()
+    assert snapshot is not None
+    assert len(snapshot.runs) == 6
+
+
+def test_options_of_the_workload() -> None:
+    study = launch(name="mine", options={"diverge_above": 1e-9})
+    assert study.wait(120)
+    snapshot = study.snapshot()
+    assert snapshot is not None
+    assert {run.outcome for run in snapshot.runs} == {"diverged"}
+
+
 def test_errors_in_the_study_reach_the_caller() -> None:
     workload = {"path": "tuner.training.workloads.toy:ToyQuadratic"}
     study = launch(f"{workload['path']}", name="a", stop_after_failures=1, metric="nosuch", direction="minimize")
     with pytest.raises(StudyStopped, match="nosuch"):
         study.wait(120)
-    assert study.wait(1)
+    assert not study.wait(1), "it is not finished"
     with pytest.raises(NoEvidence):
         study.recommend()
     assert study._repr_markdown_()

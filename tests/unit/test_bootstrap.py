@@ -63,9 +63,26 @@ class TestCreate:
         assert bootstrap.create(spec, settings) == bootstrap.create(spec, settings)
 
     def test_another_question_needs_another_name(self, settings: Settings) -> None:
-        bootstrap.create(bootstrap.resolved(toy()), settings)
+        spec = bootstrap.resolved(toy())
+        bootstrap.create(spec, settings)
+        with bootstrap.session(spec, settings) as session:
+            session.study.ask()
         with pytest.raises(StudyExists, match="other settings; expected the same ones, or a new name"):
             bootstrap.create(bootstrap.resolved(toy(seed=1)), settings)
+
+    def test_before_the_first_run_the_question_may_change(self, settings: Settings) -> None:
+        bootstrap.create(bootstrap.resolved(toy()), settings)
+        assert bootstrap.create(bootstrap.resolved(toy(seed=1)), settings).spec["seed"] == 1
+
+    def test_how_runs_are_placed_may_change(self, settings: Settings) -> None:
+        spec = bootstrap.resolved(toy())
+        bootstrap.create(spec, settings)
+        with bootstrap.session(spec, settings) as session:
+            session.study.ask()
+        again = bootstrap.resolved(toy(retries=7, resources={"parallel": 3, "cpus": 2}))
+        assert bootstrap.create(again, settings).spec["retries"] == 7
+        with pytest.raises(StudyExists):
+            bootstrap.create(bootstrap.resolved(toy(resources={"threads": 2})), settings)
 
 
 class TestSession:
@@ -89,6 +106,18 @@ class TestSession:
         assert bootstrap.settings_for(spec, None, "none").storage == "sqlite:///f.db"
         assert bootstrap.settings_for(spec, "sqlite:///c.db", "none").storage == "sqlite:///c.db"
         assert bootstrap.settings_for(None, None, "none").storage == "sqlite:///e.db"
+
+    @pytest.mark.parametrize(
+        ("storage", "tracking"),
+        [
+            ("sqlite:///a.db", "sqlite:///./a.db"),
+            ("postgresql+psycopg://ann:hunter2@h:5432/db", "postgresql://bob:hunter3@h:5432/db"),
+        ],
+    )
+    def test_one_database_for_both_is_refused(self, storage: str, tracking: str) -> None:
+        with pytest.raises(InputError, match="expected two databases") as caught:
+            bootstrap.settings_for(None, storage, tracking)
+        assert "hunter" not in str(caught.value)
 
 
 class TestNotebookWorkloads:

@@ -15,7 +15,7 @@ NAMES = ["Recommendation", "Run", "StudyHandle", "TunerError", "Workload", "__ve
 VERBS = {
     "check": ["--no-timing"],
     "doctor": ["--ray-address", "--storage", "--tracking"],
-    "extend": ["--arm", "--ray-address", "--seeds", "--storage", "--tracking", "--trials"],
+    "extend": ["--arm", "--hours", "--ray-address", "--seeds", "--storage", "--tracking", "--trials"],
     "list": ["--storage", "--tracking"],
     "mirror": ["--follow", "--rebuild", "--storage", "--tracking"],
     "optimizers": [],

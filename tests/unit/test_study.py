@@ -288,6 +288,17 @@ class TestOutcomes:
         assert (row.state, "3 runs in a row" in row.reason, "\n" in row.reason) == ("stopped", True, False)
         assert [run.outcome for run in place.ledger()[1]] == [Outcome.FAILED] * 3
 
+    def test_a_resume_tries_the_failed_ones_again(self, place: Place) -> None:
+        spec = make(confirmation={"max_runs": 0})
+        with place.session(spec) as session:
+            Script(lambda a, i: RunResult(Outcome.FAILED, reason="bug") if i >= 2 else good(a)).run(session.study)
+            assert session.study.failed_in_a_row
+            session.ledger.set_state(session.lease, "stopped", "bug")
+        script = Script(good)
+        assert scripted(place, spec, script).finished
+        assert [a.attempt for a in script.handed] == [2] * 3 + [1] * 5
+        assert {run.outcome for run in place.ledger()[1]} == {Outcome.COMPLETED}
+
     def test_failures_apart_do_not_stop_it(self, place: Place) -> None:
         def play(assignment: Assignment, index: int) -> RunResult:
             return RunResult(Outcome.FAILED, reason="x") if index % 3 != 0 else good(assignment)

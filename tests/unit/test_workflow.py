@@ -41,8 +41,9 @@ class TestExtend:
     @pytest.mark.parametrize(
         ("asked", "says"),
         [
-            ({}, "nothing to extend by; expected --trials N, --seeds N or --arm FAMILY"),
+            ({}, "nothing to extend by; expected --trials N, --seeds N, --arm FAMILY or --hours H"),
             ({"seeds": 10}, "--seeds is 10; expected more than 10"),
+            ({"hours": 2.0}, "--hours is for a study with a budget of hours"),
             ({"arm": "sgdm"}, "arm 'sgdm' is in the study already.*it has sgdm, adamw"),
             ({"arm": "lion"}, "no space has an arm 'lion'; expected one of adam, nadam, nag"),
         ],
@@ -51,10 +52,13 @@ class TestExtend:
         with pytest.raises(InputError, match=says):
             workflow.extend(make_spec(), **asked)  # type: ignore[arg-type]
 
-    def test_hours_have_no_trials_to_add_to(self) -> None:
+    def test_hours(self) -> None:
         spec: StudySpec = make_spec(budget={"hours": 1})
-        with pytest.raises(InputError, match="limited by hours"):
+        assert workflow.extend(spec, hours=0.5).budget.hours == 1.5
+        with pytest.raises(InputError, match="limited to 1 hours, which may be used up; expected --hours H"):
             workflow.extend(spec, trials=3)
+        with pytest.raises(InputError, match="limited by hours, not by trials"):
+            workflow.extend(spec, trials=3, hours=1.0)
 
 
 def test_without_evidence_there_is_nothing_to_say(tmp_path: Path) -> None:

@@ -28,7 +28,18 @@ def caveats_of(
     spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest
 ) -> tuple[Caveat, ...]:
     """Return all caveats, the gravest kinds first."""
-    checks: tuple[Check, ...] = (_seeds, _unstable, _edge, _diverged, _failed, _budget, _references, _effect, _fairness)
+    checks: tuple[Check, ...] = (
+        _seeds,
+        _unstable,
+        _edge,
+        _diverged,
+        _failed,
+        _budget,
+        _references,
+        _effect,
+        _again,
+        _fairness,
+    )
     return tuple(caveat for check in checks for caveat in check(spec, trials, runs, state))
 
 
@@ -163,6 +174,15 @@ def _effect(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord],
             text = f"The difference is real but small: less than {short(state.min_effect)}, what matters in practice."
             found.append(Caveat("small_difference", text))
     return found
+
+
+def _again(_spec: StudySpec, _t: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest) -> Found:
+    """Each set of finalists is tested at the full alpha: who extends the search until one test wins, errs more often."""
+    earlier = {run.spec.seed for run in runs if run.spec.phase is Phase.CONFIRM} - set(state.samples.seeds)
+    if not earlier:
+        return []
+    text = "The search was extended after a verdict: this is a later confirmation, and each has the full error rate."
+    return [Caveat("confirmed_again", text)]
 
 
 def _fairness(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], _s: Contest) -> Found:

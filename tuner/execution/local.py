@@ -15,6 +15,9 @@ class LocalExecutor:
     def __init__(self, workload: Any = None) -> None:
         self._workload = workload
 
+    def prepare(self) -> None:
+        """Nothing to get ready."""
+
     def run(self, source: RunSource) -> None:
         while isinstance(assignment := source.ask(), Assignment):
             training = train(assignment, self._workload)

@@ -7,6 +7,7 @@ back to the source as an outcome, and the source hands the run out again as a ne
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
@@ -246,6 +247,16 @@ class RayTuneExecutor:
         self._local_cpus, self._workload = local_cpus, workload
         self._folder, self._module = folder, module
         self._joined = False
+        self._starting: threading.Thread | None = None
+
+    def prepare(self) -> None:
+        """Start or join the cluster in a thread: its processes take seconds to come up."""
+        self._starting = threading.Thread(target=self._try_to_start, name="tuner-ray-start", daemon=True)
+        self._starting.start()
+
+    def _try_to_start(self) -> None:
+        with contextlib.suppress(ExecutorError):  # run() tries again, and raises
+            self.start()
 
     def start(self) -> None:
         """Start or join the cluster.
@@ -305,6 +316,8 @@ class RayTuneExecutor:
         return fits
 
     def run(self, source: RunSource) -> None:
+        if self._starting is not None:
+            self._starting.join()
         self.start()
         assert self._gpus is not None
         key = str(next(_keys))
@@ -339,6 +352,8 @@ class RayTuneExecutor:
 
     def close(self) -> None:
         """Leave the cluster; the one that was started here ends, with its processes."""
+        if self._starting is not None:
+            self._starting.join()
         if self._joined:
             self._joined = False
             _users.count -= 1

@@ -140,13 +140,18 @@ def timed(spec: StudySpec) -> Mapping[str, tuple[float, float]]:
     return {name: (per_step, per_evaluation) for name, (per_step, per_evaluation, _) in found.items()}
 
 
-def cost(spec: StudySpec, seconds: Mapping[str, tuple[float, float]]) -> Table:
+def cost(spec: StudySpec, seconds: Mapping[str, tuple[float, float]]) -> RenderableType:
     """Draw what the study will take, from the timed steps."""
     from rich.table import Table
+    from rich.text import Text
 
-    steps, evaluations = _length(spec)
+    length = _length(spec)
+    if length is None:
+        return Text(f"Cost: a function says how long {spec.horizon} is only while it trains; one run shows it.")
+    steps, evaluations = length
     after = plan_cost(spec, len(spec.arms))
-    table = Table(title="Cost on this machine, one run at a time", title_justify="left")
+    planned = f" ({spec.budget.planned} trials assumed)" if spec.budget.trials_per_arm is None else ""
+    table = Table(title=f"Cost on this machine{planned}, one run at a time", title_justify="left")
     for name in ("arm", "a step", "a run", "the search", "its confirmation"):
         table.add_column(name, justify="left" if name == "arm" else "right")
     total = 0.0
@@ -160,12 +165,14 @@ def cost(spec: StudySpec, seconds: Mapping[str, tuple[float, float]]) -> Table:
     return table
 
 
-def _length(spec: StudySpec) -> tuple[int, int]:
-    """Steps and evaluations of a run at the full horizon."""
+def _length(spec: StudySpec) -> tuple[int, int] | None:
+    """Steps and evaluations of a run at the full horizon; None where only the user's function knows."""
     from tuner.training.workloads.load import load
 
     target: Any = load(spec.workload)
-    per_epoch = getattr(target, "steps_per_epoch", 1)
+    if not hasattr(target, "steps_per_epoch") and spec.horizon.unit == "epochs":
+        return None
+    per_epoch = getattr(target, "steps_per_epoch", round(spec.horizon.amount))
     steps = spec.horizon.steps(per_epoch)
     every = getattr(target, "eval_every_steps", None) or per_epoch
     return steps, max(1, steps // every)

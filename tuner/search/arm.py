@@ -180,7 +180,7 @@ def _database_errors() -> Iterator[None]:
     try:
         yield
     except (OptunaError, SQLAlchemyError) as error:
-        cause = hide_secrets(str(error).strip().splitlines()[0])
+        cause = hide_secrets((str(error).strip() or type(error).__name__).splitlines()[0])
         raise StorageError(f"Optuna's tables cannot be used: {cause}. Check that the database runs.") from error
 
 

@@ -212,7 +212,7 @@ class Ledger:
         with self._writing(lease) as (connection, revision):
             mine = (runs.c.study_id == lease.study_id) & (runs.c.state == State.ENDED.value)
             ended = connection.execute(
-                sa.select(runs.c.id, runs.c.outcome).where(mine).order_by(runs.c.finished_at.desc())
+                sa.select(runs.c.id, runs.c.outcome).where(mine).order_by(runs.c.finished_at.desc(), runs.c.id.desc())
             )
             bad = [row.id for row in takewhile(lambda row: row.outcome in ("failed", "lost"), ended.all())]
             values = {"state": State.QUEUED.value, "outcome": None, "losses": 0, "revision": revision}

@@ -12,6 +12,7 @@ import torch
 from optuna.trial import TrialState
 
 from tuner.documents import Section
+from tuner.errors import StorageError
 from tuner.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord
 from tuner.search.arm import CONSTRAINT, INDEX, ArmSearch, distribution, open_arm, open_storage
 from tuner.search.proposals import random_point, sobol_point, split
@@ -106,7 +107,7 @@ class TestTheSameSeed:
         bench = Bench(url, sampler, planned=n)
         parts, sources = bench.arm.split, [t.source for t in bench.drive(range(n))]
         assert parts == split(sampler, n, 1)
-        rest = Source.MODEL if sampler != "sobol" else Source.SOBOL
+        rest = {"sobol": Source.SOBOL, "random": Source.RANDOM}.get(sampler, Source.MODEL)
         assert sources == [Source.DEFAULT] + [Source.SOBOL] * parts.sobol + [rest] * parts.model
         assert bench.arm.propose(n).source is rest, "an extension goes on with the model"
 
@@ -177,9 +178,15 @@ class TestTelling:
         assert early > late > 0, "the sooner the worse"
 
     def test_diverged_before_anything_completed(self, url: str) -> None:
-        (trial,) = self.propose(url, [RunResult(Outcome.DIVERGED, step=1)])
-        assert trial.state is TrialState.COMPLETE
-        assert trial.constraints[CONSTRAINT] > 0
+        """There is no worst value of the arm yet: the run's own stands in, and without one it teaches nothing."""
+        arm = Bench(url, "random").arm
+        first, second = arm.propose(0), arm.propose(1)
+        arm.tell(first, RunResult(Outcome.DIVERGED, step=1))
+        arm.tell(second, RunResult(Outcome.DIVERGED, step=1), worst=9.0)
+        one, two = optuna_trials(url)
+        assert (one.state, one.values) == (TrialState.FAIL, None)
+        assert (two.state, two.values) == (TrialState.COMPLETE, [9.0])
+        assert two.constraints[CONSTRAINT] > 0
 
     @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.LOST])
     def test_failed_teaches_nothing(self, url: str, outcome: Outcome) -> None:
@@ -252,6 +259,16 @@ class TestPoints:
             assert min(parts.known, parts.sobol, parts.model) >= 0
             if sampler in ("tpe", "gp", "cmaes") and trials > 2:
                 assert parts.sobol.bit_count() == 1
+
+    def test_errors_of_the_database_are_ours(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        arm = Bench(url, "random").arm
+
+        def fail(*args: object) -> None:
+            raise optuna.exceptions.StorageInternalError("postgresql://ann:hunter2@h is gone\nmore")
+
+        monkeypatch.setattr(arm._study, "add_trial", fail)
+        with pytest.raises(StorageError, match=r"Optuna's tables cannot be used: postgresql://ann:\*\*\*@h is gone\."):
+            arm.propose(0)
 
     def test_distributions(self) -> None:
         zero = Dimension("l2", 1e-7, 1.0, log=True, or_zero=True)

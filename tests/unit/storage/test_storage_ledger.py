@@ -384,6 +384,19 @@ class TestRuns:
         losses = [ledger.requeue(lease, run(1).run_id, 2, lost=lost) for lost in (False,)]
         assert losses == [0]
 
+    def test_requeue_of_the_failures_that_stopped_the_study(
+        self, ledger: Ledger, study: StudyRow, lease: Lease
+    ) -> None:
+        outcomes = [Outcome.FAILED, Outcome.COMPLETED, Outcome.LOST, Outcome.FAILED]
+        ledger.add_runs(lease, [run(i) for i in range(5)])
+        for i, outcome in enumerate(outcomes):
+            ledger.start(lease, run(i).run_id)
+            ledger.finish(lease, run(i).run_id, 1, replace(result(None, outcome), finished_at=float(i)))
+        assert ledger.requeue_failed(lease) == 2
+        states = [r.state for r in ledger.runs(study)]
+        assert states == [State.ENDED, State.ENDED, State.QUEUED, State.QUEUED, State.QUEUED]
+        assert ledger.start(lease, run(3).run_id) == 2
+
     def test_changes_by_revision(self, ledger: Ledger, study: StudyRow, lease: Lease) -> None:
         ledger.add_runs(lease, [run(0), run(1)])
         first = ledger.changes(study, 0)
