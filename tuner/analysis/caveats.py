@@ -177,7 +177,7 @@ def _effect(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord],
 
 
 def _again(_spec: StudySpec, _t: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest) -> Found:
-    """Each set of finalists is tested at the full alpha: who extends the search until one test wins, errs more often."""
+    """Each set of finalists is tested at the full alpha: to extend the search until one wins errs more often."""
     earlier = {run.spec.seed for run in runs if run.spec.phase is Phase.CONFIRM} - set(state.samples.seeds)
     if not earlier:
         return []

@@ -248,15 +248,19 @@ class RayTuneExecutor:
         self._folder, self._module = folder, module
         self._joined = False
         self._starting: threading.Thread | None = None
+        self._ready, self._over = threading.Event(), threading.Event()
 
     def prepare(self) -> None:
         """Start or join the cluster in a thread: its processes take seconds to come up."""
-        self._starting = threading.Thread(target=self._try_to_start, name="tuner-ray-start", daemon=True)
+        self._starting = threading.Thread(target=self._keep, name="tuner-ray", daemon=True)
         self._starting.start()
 
-    def _try_to_start(self) -> None:
+    def _keep(self) -> None:
+        """Ray's processes ask to be killed with the thread that started them, so it stays until the end."""
         with contextlib.suppress(ExecutorError):  # run() tries again, and raises
             self.start()
+        self._ready.set()
+        self._over.wait()
 
     def start(self) -> None:
         """Start or join the cluster.
@@ -317,7 +321,7 @@ class RayTuneExecutor:
 
     def run(self, source: RunSource) -> None:
         if self._starting is not None:
-            self._starting.join()
+            self._ready.wait()
         self.start()
         assert self._gpus is not None
         key = str(next(_keys))
@@ -353,13 +357,14 @@ class RayTuneExecutor:
     def close(self) -> None:
         """Leave the cluster; the one that was started here ends, with its processes."""
         if self._starting is not None:
-            self._starting.join()
+            self._ready.wait()
         if self._joined:
             self._joined = False
             _users.count -= 1
             if _users.owned and not _users.count:
                 _users.owned = False
                 ray.shutdown()
+        self._over.set()
 
 
 def _plain(measurement: Measurement) -> dict[str, Any]:
