@@ -426,7 +426,7 @@ class TestBesideAStudy:
             command("extend by nothing", "extend toy", "--trials N, --seeds N, --arm"),
             command("extend by a known arm", "extend toy --arm sgdm", "'sgdm' is in the study already"),
             command("extend by an unknown arm", "extend toy --arm lion", "no space has an arm 'lion'", "nag"),
-            command("extend by fewer seeds", "extend toy --seeds 3", "--seeds is 3", "more than 10"),
+            command("extend by hours", "extend toy --hours 2", "--hours is for a study with a budget of hours"),
             study("another question", ["'toy'", "other settings", "tuner resume toy", "change 'study'"], seed="5"),
         ],
         ids=lambda case: case.name,

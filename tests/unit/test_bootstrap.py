@@ -70,9 +70,19 @@ class TestCreate:
         with pytest.raises(StudyExists, match="other settings; expected the same ones, or a new name"):
             bootstrap.create(bootstrap.resolved(toy(seed=1)), settings)
 
+    def test_the_stored_order_of_dimensions_wins(self, settings: Settings) -> None:
+        arm = {"learning_rate": {"low": 0.1, "high": 1.0}, "momentum": {"low": 0.0, "high": 0.9}}
+        one, two = (
+            bootstrap.resolved(toy(space={"name": "s", "arms": {"sgdm": dict(items)}}, arms=("sgdm",)))
+            for items in (list(arm.items()), list(arm.items())[::-1])
+        )
+        assert one.arms[0].dimensions != two.arms[0].dimensions
+        bootstrap.create(one, settings)
+        assert bootstrap.create(two, settings).arms == one.arms
+
     def test_before_the_first_run_the_question_may_change(self, settings: Settings) -> None:
         bootstrap.create(bootstrap.resolved(toy()), settings)
-        assert bootstrap.create(bootstrap.resolved(toy(seed=1)), settings).spec["seed"] == 1
+        assert bootstrap.create(bootstrap.resolved(toy(seed=1)), settings).seed == 1
 
     def test_how_runs_are_placed_may_change(self, settings: Settings) -> None:
         spec = bootstrap.resolved(toy())
@@ -80,7 +90,7 @@ class TestCreate:
         with bootstrap.session(spec, settings) as session:
             session.study.ask()
         again = bootstrap.resolved(toy(retries=7, resources={"parallel": 3, "cpus": 2}))
-        assert bootstrap.create(again, settings).spec["retries"] == 7
+        assert bootstrap.create(again, settings).retries == 7
         with pytest.raises(StudyExists):
             bootstrap.create(bootstrap.resolved(toy(resources={"threads": 2})), settings)
 

@@ -56,7 +56,7 @@ class TestExtend:
         spec: StudySpec = make_spec(budget={"hours": 1})
         assert workflow.extend(spec, hours=0.5).budget.hours == 1.5
         with pytest.raises(InputError, match="limited to 1 hours, which may be used up; expected --hours H"):
-            workflow.extend(spec, trials=3)
+            workflow.extend(spec, arm="nag")
         with pytest.raises(InputError, match="limited by hours, not by trials"):
             workflow.extend(spec, trials=3, hours=1.0)
 
