@@ -44,6 +44,10 @@ def settings_for(spec: StudySpec | None, storage: str | None, tracking: str | No
     if spec is not None:
         storage, tracking = storage or spec.storage, tracking or spec.tracking
     settings = Settings.from_environment(storage, tracking)
+    if settings.tracking != "none":
+        from tuner.tracking import places
+
+        places.check(settings.tracking)
     if _place(settings.storage) == _place(settings.tracking):
         raise InputError(
             f"storage and tracking are both {hide_secrets(settings.storage)!r}; expected two databases: tables of "
@@ -121,7 +125,7 @@ def _row(spec: StudySpec, ledger: Ledger) -> StudyRow:
         return ledger.create(spec.name, asked)
     if row.spec == asked:
         return row
-    if not ledger.runs(row, measured=False):
+    if not ledger.trials(row) and not ledger.runs(row, measured=False):
         return _replace(ledger, row, asked)
     if _question(row.spec) == _question(asked):
         return _replace(ledger, row, {**row.spec, **{key: asked[key] for key in (*PLACING, "resources", "workload")}})
@@ -131,7 +135,7 @@ def _row(spec: StudySpec, ledger: Ledger) -> StudyRow:
     )
 
 
-PLACING = ("executor", "checkpoint_seconds", "retries", "stop_after_failures")
+PLACING = ("executor", "checkpoint_seconds", "retries", "stop_after_failures", "tracking")
 """Keys that say how runs are placed and kept alive; they may change between two drivers of a study."""
 
 
@@ -184,6 +188,7 @@ def session(
     executor = make_executor(spec, ray_address, workload)
     executor.prepare()
     heartbeat: Heartbeat | None = None
+    storage = None
     try:
         storage = open_storage(settings.storage)
         arms = [
@@ -200,6 +205,8 @@ def session(
         else:
             ledger.release(lease)
         ledger.close()
+        if storage is not None:
+            storage.engine.dispose()
 
 
 def make_executor(spec: StudySpec, ray_address: str | None = None, workload: Any = None) -> Executor:

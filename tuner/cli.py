@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner import __version__
 from tuner.errors import InputError, TunerError
 from tuner.settings import DEFAULT_STORAGE, Settings, hide_secrets
 
@@ -37,7 +36,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="tuner")
+@click.version_option(package_name="tuner", prog_name="tuner")
 def main() -> None:
     """Which optimizer, which learning-rate schedule, at which settings, and how sure are we?
 
@@ -96,8 +95,10 @@ def run(
 @_driving
 def resume(name: str, storage: str | None, tracking: str | None, ray_address: str | None) -> None:
     """Go on with a study after a stop, a kill or a crash."""
-    settings = Settings.from_environment(storage, tracking)
-    _drive(_stored(name, settings), settings, ray_address)
+    from tuner import bootstrap
+
+    spec = _stored(name, bootstrap.settings_for(None, storage, tracking))
+    _drive(spec, bootstrap.settings_for(spec, storage, tracking), ray_address)
 
 
 @main.command()
@@ -120,8 +121,9 @@ def extend(
     """Extend a study and go on: more trials, more seeds, another arm, more hours."""
     from tuner import bootstrap, workflow
 
-    settings = Settings.from_environment(storage, tracking)
-    spec = workflow.extend(_stored(name, settings), trials=trials or 0, seeds=seeds or 0, arm=arm, hours=hours or 0.0)
+    stored = _stored(name, bootstrap.settings_for(None, storage, tracking))
+    settings = bootstrap.settings_for(stored, storage, tracking)
+    spec = workflow.extend(stored, trials=trials or 0, seeds=seeds or 0, arm=arm, hours=hours or 0.0)
     bootstrap.make_executor(spec, ray_address).close()  # refuses what cannot be gone on with, before anything changes
     bootstrap.update(spec, settings)
     _drive(spec, settings, ray_address)
@@ -327,7 +329,7 @@ def mirror(name: str, follow: bool, rebuild: bool, storage: str | None, tracking
     from tuner import bootstrap
     from tuner.tracking.follow import alone, serve
 
-    settings = Settings.from_environment(storage, tracking)
+    settings = bootstrap.settings_for(None, storage, tracking)
     if settings.tracking == "none":
         raise InputError("tracking is 'none'; expected an MLflow tracking URI. Give one with --tracking.")
     mirrored = bootstrap.make_mirror(name, settings)

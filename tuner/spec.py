@@ -128,7 +128,7 @@ class StudySpec:
         return derive_seed(self.seed, "confirm", sorted(finalists.items()), index)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON that :func:`read_spec` reads back; without places of storage and tracking."""
+        """Plain JSON that :func:`read_spec` reads back; without the URLs of storage and tracking."""
         c, r, b = self.confirmation, self.resources, self.budget
         return {
             "study": self.name,
@@ -167,6 +167,7 @@ class StudySpec:
             "retries": self.retries,
             "stop_after_failures": self.stop_after_failures,
             "current": _setting_json(self.current),
+            "tracking": "none" if self.tracking == "none" else None,
         }
 
     def measuring(self, metric: str, direction: str) -> StudySpec:

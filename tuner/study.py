@@ -66,6 +66,7 @@ class Study:
         self._lock = threading.RLock()
         self._trials: list[TrialRecord] = []
         self._runs: dict[str, RunRecord] = {}
+        self._untold: list[RunRecord] = []
         self._buffer: dict[tuple[str, int], list[Measurement]] = {}
         self._flushed = time.monotonic()
         self._opened = time.monotonic()
@@ -153,6 +154,7 @@ class Study:
     def _advance(self) -> Assignment | Signal:
         """Nothing is left to train: ask the plan for the runs that come next."""
         self._searched = True
+        self._teach_untold()
         requests = self._plan(self.spec, tuple(self._trials), tuple(self._runs.values()))
         by_name = {(trial.arm, trial.index): trial for trial in self._trials}
         specs = [self._run_spec(by_name[r.arm, r.trial], r.phase, r.seed) for r in requests]
@@ -233,9 +235,17 @@ class Study:
                 return
             self._runs[run.run_id] = run.ended(result)
             if run.spec.phase is Phase.EXPLORE:
-                self._teach(self._runs[run.run_id])
+                self._untold.append(self._runs[run.run_id])
+            if result.outcome not in (Outcome.FAILED, Outcome.LOST):
+                self._teach_untold()
             shutil.rmtree(self._checkpoints(run.spec), ignore_errors=True)
             self._count_failures(run, result)
+
+    def _teach_untold(self) -> None:
+        """Tell Optuna all that ended; failures wait, for those that stop the study are tried again by a resume."""
+        for run in self._untold:
+            self._teach(run)
+        self._untold.clear()
 
     def _teach(self, run: RunRecord) -> None:
         """Tell Optuna how the trial's ladder ended: here, with its one full-horizon run."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -413,6 +415,8 @@ class TestBesideAStudy:
         create(spec, settings)
         with session(spec, settings) as begun:
             begun.study.ask()
+        with closing(sqlite3.connect(place / "tuner.db")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all of it into the one file
         return (place / "tuner.db").read_bytes()
 
     @pytest.mark.parametrize(

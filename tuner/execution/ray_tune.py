@@ -15,6 +15,7 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -37,6 +38,9 @@ SLICE_SECONDS = 0.5
 
 IDLE_SECONDS = 0.05
 """How often a worker without a run looks for one; it stays warm meanwhile."""
+
+CONNECT_SECONDS = 10.0
+"""How long a cluster's address may take to answer."""
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -276,6 +280,7 @@ class RayTuneExecutor:
             terminate = signal.getsignal(signal.SIGTERM)
             try:
                 if address:
+                    _knock(address)
                     ray.init(address=address, runtime_env=self._shipment(), **quiet)
                 else:
                     ray.init("local", include_dashboard=False, num_cpus=self._local_cpus, **quiet)
@@ -365,6 +370,14 @@ class RayTuneExecutor:
                 _users.owned = False
                 ray.shutdown()
         self._over.set()
+
+
+def _knock(address: str) -> None:
+    """Fail at once if nobody listens there; Ray itself would try for many minutes, deaf to Ctrl-C."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
+            pass
 
 
 def _plain(measurement: Measurement) -> dict[str, Any]:
