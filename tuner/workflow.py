@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from tuner.analysis.evidence import Evidence
@@ -35,8 +36,10 @@ def run(study: Study, executor: Executor, tracker: Tracker, ledger: Ledger, leas
     """
     tracker.start()
     patience = 0.0
+    leaving = Thread(target=executor.close, name="tuner-leaving")  # takes a second, beside what is left to do
     try:
         executor.run(study)
+        leaving.start()
         if study.failed_in_a_row:
             ledger.set_state(lease, "stopped", study.failed_in_a_row.splitlines()[0])
             raise StudyStopped(study.failed_in_a_row)
@@ -45,8 +48,10 @@ def run(study: Study, executor: Executor, tracker: Tracker, ledger: Ledger, leas
             ledger.set_state(lease, "finished")
         patience = MIRROR_PATIENCE_SECONDS if study.finished else MIRROR_GOODBYE_SECONDS
     finally:
-        executor.close()
         shown = tracker.finish(patience)
+        if leaving.ident is None:
+            leaving.start()
+        leaving.join()
     return shown
 
 
