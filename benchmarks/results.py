@@ -38,10 +38,13 @@ def study(example: str, folder: Path) -> str:
         subprocess.run(command, cwd=folder, check=True)
     row = ledger.study(name)
     evidence = workflow.answer(ledger, name)
+    ended = [run.result for run in ledger.runs(row, measured=False) if run.result]
+    seconds = max(result.finished_at for result in ended) - min(result.started_at for result in ended)
     ledger.close()
     return (
         f"## `tuner run examples/{example}.yaml`\n\n```text\n{card.text(evidence).rstrip()}\n```\n\n"
-        f"{document.leaderboard(evidence)}\n\n{row.seconds_used:.0f} s from the first run handed out to the verdict.\n"
+        f"{document.leaderboard(evidence)}\n\n{len(ended)} runs in {seconds:.0f} s, from the first one's begin to "
+        "the last one's end.\n"
     )
 
 

@@ -196,7 +196,7 @@ def session(
         ]
         folder = settings.folder / spec.name
         study = Study(spec, ledger, lease, arms, next_runs, folder.absolute())
-        heartbeat = Heartbeat(ledger, lease, study.stop, lambda: study.searching)
+        heartbeat = Heartbeat(ledger, lease, study.stop, lambda: study.search_seconds)
         yield Session(study, executor, make_tracker(spec.name, settings), ledger, lease, folder)
     finally:
         executor.close()

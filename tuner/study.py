@@ -71,7 +71,7 @@ class Study:
         self._flushed = time.monotonic()
         self._opened = time.monotonic()
         self._failures = 0
-        self._searched = False
+        self._search_ended: float | None = None
         self._stopping = ""
         self.failed_in_a_row = ""
         self._load()
@@ -130,9 +130,9 @@ class Study:
 
     def _budget_spent(self) -> bool:
         budget = self.spec.budget
-        if self._searched:
+        if self._search_ended is not None:
             return True
-        hours = (self._seconds_before + time.monotonic() - self._opened) / 3600
+        hours = (self._seconds_before + self.search_seconds) / 3600
         if budget.hours is not None and hours >= budget.hours:
             return True
         if budget.gpu_hours is None:
@@ -153,7 +153,7 @@ class Study:
 
     def _advance(self) -> Assignment | Signal:
         """Nothing is left to train: ask the plan for the runs that come next."""
-        self._searched = True
+        self._search_ended = self._search_ended or time.monotonic()
         self._teach_untold()
         requests = self._plan(self.spec, tuple(self._trials), tuple(self._runs.values()))
         by_name = {(trial.arm, trial.index): trial for trial in self._trials}
@@ -275,9 +275,9 @@ class Study:
                 self._runs[run.run_id] = replace(run, state=State.QUEUED, curve=())
 
     @property
-    def searching(self) -> bool:
-        """Whether the search is on: only then the budget's hours run."""
-        return not self._searched
+    def search_seconds(self) -> float:
+        """How long this driver has been searching: only then the budget's hours run."""
+        return (self._search_ended or time.monotonic()) - self._opened
 
     # -- for those who watch and steer
 

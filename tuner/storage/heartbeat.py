@@ -15,7 +15,7 @@ from tuner.storage.ledger import Ledger
 class Heartbeat:
     """Renews a lease in a thread until closed; ``on_loss`` is called once if it was taken over.
 
-    ``counts`` says whether the seconds are those of the search. A database that does not answer for a while is tried
+    ``seconds`` says for how long this driver has searched by now. A database that does not answer for a while is tried
     again, as long as the lease could still be ours.
     """
 
@@ -24,11 +24,11 @@ class Heartbeat:
         ledger: Ledger,
         lease: Lease,
         on_loss: Callable[[str], None],
-        counts: Callable[[], bool],
+        seconds: Callable[[], float],
         every: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._ledger, self._lease, self._on_loss, self._every = ledger, lease, on_loss, every
-        self._counts = counts
+        self._seconds, self._counted = seconds, 0.0
         self._over = threading.Event()
         self._beaten = time.monotonic()
         self._thread = threading.Thread(target=self._beat, name="tuner-heartbeat", daemon=True)
@@ -48,7 +48,9 @@ class Heartbeat:
 
     def _renew(self) -> None:
         now = time.monotonic()
-        self._ledger.renew(self._lease, now - self._beaten if self._counts() else 0.0)
+        seconds = self._seconds()
+        self._ledger.renew(self._lease, seconds - self._counted)
+        self._counted = seconds
         self._beaten = now
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,7 +249,8 @@ class TestLease:
 class TestHeartbeat:
     def test_counts_the_seconds_and_gives_the_lease_back(self, ledger: Ledger, study: StudyRow, lease: Lease) -> None:
         lost: list[str] = []
-        heartbeat = Heartbeat(ledger, lease, lost.append, lambda: True, every=0.02)
+        began = time.monotonic()
+        heartbeat = Heartbeat(ledger, lease, lost.append, lambda: time.monotonic() - began, every=0.02)
         threading.Event().wait(0.15)
         assert ledger.study(NAME).seconds_used > 0
         heartbeat.close()
@@ -257,7 +259,7 @@ class TestHeartbeat:
         assert lost == []
 
     def test_counts_only_what_is_said_to_count(self, ledger: Ledger, study: StudyRow, lease: Lease) -> None:
-        heartbeat = Heartbeat(ledger, lease, lambda reason: None, lambda: False, every=0.02)
+        heartbeat = Heartbeat(ledger, lease, lambda reason: None, lambda: 0.0, every=0.02)
         threading.Event().wait(0.1)
         heartbeat.close()
         assert ledger.study(NAME).seconds_used == 0
@@ -270,7 +272,7 @@ class TestHeartbeat:
             lost.append(reason)
             heard.set()
 
-        heartbeat = Heartbeat(ledger, lease, on_loss, lambda: True, every=0.02)
+        heartbeat = Heartbeat(ledger, lease, on_loss, time.process_time, every=0.02)
         edit_lease(ledger, epoch=lease.epoch + 1)
         assert heard.wait(10)
         heartbeat.close()
@@ -295,7 +297,7 @@ class TestHeartbeat:
         monkeypatch.setattr(leases, "renew", failing)
         lost: list[str] = []
         down.set()
-        heartbeat = Heartbeat(ledger, lease, lost.append, lambda: True, every=0.02)
+        heartbeat = Heartbeat(ledger, lease, lost.append, time.process_time, every=0.02)
         assert tried.wait(10)
         down.clear()
         assert back.wait(10)
