@@ -87,7 +87,7 @@ class StudyHandle:
         Raises:
             StudyBusy: another process drives it.
         """
-        spec = self._spec()
+        spec = bootstrap.stored(self.name, self._settings)
         self._drive(spec, ray_address, _reference(workload)[1] if workload is not None else None)
         return self
 
@@ -102,19 +102,14 @@ class StudyHandle:
         ray_address: str | None = None,
     ) -> StudyHandle:
         """Ask for ``trials`` more per arm, ``seeds`` in all for each finalist, another arm, more hours; and go on."""
-        spec = workflow.extend(self._spec(), trials=trials, seeds=seeds, arm=arm, hours=hours)
+        spec = workflow.extend(
+            bootstrap.stored(self.name, self._settings), trials=trials, seeds=seeds, arm=arm, hours=hours
+        )
         target = _reference(workload)[1] if workload is not None else None
         bootstrap.make_executor(spec, ray_address, target).close()
         bootstrap.update(spec, self._settings)
         self._drive(spec, ray_address, target)
         return self
-
-    def _spec(self) -> StudySpec:
-        ledger = bootstrap.open_ledger(self._settings)
-        try:
-            return workflow.stored_spec(ledger.study(self.name).spec, self.name)
-        finally:
-            ledger.close()
 
     def stop(self) -> None:
         """Hand out no more runs; ``launch`` with the same arguments, or ``tuner resume``, goes on."""

@@ -20,6 +20,7 @@ from tuner.storage.ledger import Ledger
 from tuner.study import Study
 
 if TYPE_CHECKING:
+    from tuner.storage.leases import Lease
     from tuner.storage.reading import StudyRow
     from tuner.tracking.mlflow_runs import MlflowMirror
 
@@ -139,10 +140,19 @@ PLACING = ("executor", "checkpoint_seconds", "retries", "stop_after_failures", "
 """Keys that say how runs are placed and kept alive; they may change between two drivers of a study."""
 
 
-def _replace(ledger: Ledger, row: StudyRow, spec: Mapping[str, Any]) -> StudyRow:
+@contextmanager
+def _leased(ledger: Ledger, row: StudyRow) -> Iterator[Lease]:
+    """Hold a study's lease for a moment, and give it back whatever happens."""
     lease = ledger.acquire(row)
-    ledger.set_spec(lease, spec)
-    ledger.release(lease)
+    try:
+        yield lease
+    finally:
+        ledger.release(lease)
+
+
+def _replace(ledger: Ledger, row: StudyRow, spec: Mapping[str, Any]) -> StudyRow:
+    with _leased(ledger, row) as lease:
+        ledger.set_spec(lease, spec)
     return ledger.study(row.name)
 
 
@@ -155,6 +165,19 @@ def _question(spec: Mapping[str, Any]) -> dict[str, Any]:
     return asked
 
 
+def stored(name: str, settings: Settings) -> StudySpec:
+    """Return what the ledger keeps of a study's file.
+
+    Raises:
+        StudyNotFound: there is no study of that name.
+    """
+    ledger = open_ledger(settings)
+    try:
+        return workflow.stored_spec(ledger.study(name).spec, name)
+    finally:
+        ledger.close()
+
+
 def update(spec: StudySpec, settings: Settings) -> None:
     """Change what a study asks for.
 
@@ -163,10 +186,10 @@ def update(spec: StudySpec, settings: Settings) -> None:
     """
     ledger = open_ledger(settings)
     try:
-        lease = ledger.acquire(ledger.study(spec.name))
-        ledger.set_spec(lease, spec.to_json())
-        ledger.note(lease, "extended", {"budget": spec.to_json()["budget"], "arms": spec.to_json()["arms"]})
-        ledger.release(lease)
+        asked = spec.to_json()
+        with _leased(ledger, ledger.study(spec.name)) as lease:
+            ledger.set_spec(lease, asked)
+            ledger.note(lease, "extended", {"budget": asked["budget"], "arms": asked["arms"]})
     finally:
         ledger.close()
 
@@ -183,13 +206,13 @@ def session(
     from tuner.search.arm import open_arm, open_storage
     from tuner.storage.heartbeat import Heartbeat
 
+    executor = make_executor(spec, ray_address, workload)
     ledger = open_ledger(settings, migrate=True)
     lease = ledger.acquire(ledger.study(spec.name))
-    executor = make_executor(spec, ray_address, workload)
-    executor.prepare()
     heartbeat: Heartbeat | None = None
     storage = None
     try:
+        executor.prepare()
         storage = open_storage(settings.storage)
         arms = [
             open_arm(storage, spec.name, arm, spec.sampler, spec.seed, spec.opened_for, spec.sign) for arm in spec.arms

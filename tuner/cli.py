@@ -97,7 +97,7 @@ def resume(name: str, storage: str | None, tracking: str | None, ray_address: st
     """Go on with a study after a stop, a kill or a crash."""
     from tuner import bootstrap
 
-    spec = _stored(name, bootstrap.settings_for(None, storage, tracking))
+    spec = bootstrap.stored(name, bootstrap.settings_for(None, storage, tracking))
     _drive(spec, bootstrap.settings_for(spec, storage, tracking), ray_address)
 
 
@@ -121,22 +121,12 @@ def extend(
     """Extend a study and go on: more trials, more seeds, another arm, more hours."""
     from tuner import bootstrap, workflow
 
-    stored = _stored(name, bootstrap.settings_for(None, storage, tracking))
-    settings = bootstrap.settings_for(stored, storage, tracking)
-    spec = workflow.extend(stored, trials=trials or 0, seeds=seeds or 0, arm=arm, hours=hours or 0.0)
+    before = bootstrap.stored(name, bootstrap.settings_for(None, storage, tracking))
+    settings = bootstrap.settings_for(before, storage, tracking)
+    spec = workflow.extend(before, trials=trials or 0, seeds=seeds or 0, arm=arm, hours=hours or 0.0)
     bootstrap.make_executor(spec, ray_address).close()  # refuses what cannot be gone on with, before anything changes
     bootstrap.update(spec, settings)
     _drive(spec, settings, ray_address)
-
-
-def _stored(name: str, settings: Settings) -> StudySpec:
-    from tuner import bootstrap, workflow
-
-    ledger = bootstrap.open_ledger(settings)
-    try:
-        return workflow.stored_spec(ledger.study(name).spec, name)
-    finally:
-        ledger.close()
 
 
 def _drive(spec: StudySpec, settings: Settings, ray_address: str | None) -> None:

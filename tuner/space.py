@@ -165,6 +165,15 @@ class ArmSpace:
         except InputError as error:
             raise SpaceError(f"arm {self.arm!r}: {error}") from None
 
+    def check_corners(self) -> None:
+        """Decode the lowest and the highest corner of the open cube.
+
+        Raises:
+            SpaceError: one of them is no valid setting.
+        """
+        for u in (0.0, 1.0 - 1e-12):
+            self.decode({d.name: d.at(u) for d in self.dimensions})
+
     def _hyperparameters(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
         given = {k: v for k, v in self.fixed.items() if not k.startswith("schedule.")}
         for name, value in values.items():
@@ -296,9 +305,7 @@ def _arm(table: Section, name: str, shared: tuple[tuple[Dimension, ...], dict[st
 
 def _corners(table: Section, name: str, space: ArmSpace) -> None:
     """Refuse a space in which a corner of the cube is no valid setting."""
-    for u in (0.0, 1.0 - 1e-12):
-        corner = {d.name: d.at(u) for d in space.dimensions}
-        table.guard(name, lambda corner=corner: space.decode(corner))  # type: ignore[misc]
+    table.guard(name, space.check_corners)
     for a, b in (("schedule.warmup", "schedule.decay_fraction"),):
         first, second = space.dimension(a), space.dimension(b)
         if first and second and first.high + second.high > 1.0:

@@ -386,8 +386,7 @@ def _current(section: Section) -> Setting | None:
 def _with_current(space: SearchSpace, current: Setting) -> SearchSpace:
     arms = tuple(arm.including(current) if arm.family.name == current.family else arm for arm in space.arms)
     for arm in arms:
-        for u in (0.0, 1.0 - 1e-12):
-            arm.decode({d.name: d.at(u) for d in arm.dimensions})
+        arm.check_corners()
     return replace(space, arms=arms)
 
 

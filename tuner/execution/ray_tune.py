@@ -186,8 +186,8 @@ class CourierScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         courier = _sources[self._key]
-        placed = {t.trial_id for t in tune_controller.get_trials() if t.status != "PENDING"}
-        courier.unplaced = len(courier.running.keys() - placed)
+        pending = {t.trial_id for t in tune_controller.get_live_trials() if t.status == "PENDING"}
+        courier.unplaced = len(courier.running.keys() & pending)
         go_on = courier.bring(trial.trial_id, result)
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
 
