@@ -110,6 +110,15 @@ class TestSession:
         with bootstrap.session(spec, settings) as session:
             assert session.lease.epoch == 3
 
+    def test_a_refused_executor_takes_no_lease(self, settings: Settings) -> None:
+        spec = toy(workload="__main__:Mine", executor="ray", metric={"name": "loss", "direction": "minimize"})
+        bootstrap.create(spec, settings)
+        with pytest.raises(WorkloadError), bootstrap.session(spec, settings):
+            raise AssertionError("it cannot be driven from here")
+        ledger = bootstrap.open_ledger(settings)
+        assert ledger.holder(ledger.study(spec.name)) is None
+        ledger.close()
+
     def test_settings_of_the_file_and_the_command_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TUNER_STORAGE", "sqlite:///e.db")
         spec = toy(storage="sqlite:///f.db")
