@@ -1,4 +1,5 @@
 # make demo: the digits study, from nothing to a verdict.   make test: every check, from nothing to green.
+# make claims: what is said of optimizers, put to the test (docs/claims.md).   make docs: the generated pages.
 # Each does all of its own set-up in .venv. PYTHON chooses the interpreter (3.11 or newer).
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -6,10 +7,10 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test lint unit setup clean help
+.PHONY: demo test lint unit setup docs claims clean help
 
 help:
-	@sed -n '1,2p' Makefile
+	@sed -n '1,3p' Makefile
 
 setup: .venv/.ready
 
@@ -35,5 +36,11 @@ lint: setup
 unit: setup
 	$(BIN)/python -m pytest --doctest-modules --cov --cov-report=term --cov-fail-under=85 tuner tests
 
+docs: setup
+	$(BIN)/python docs/generate.py
+
+claims: setup
+	$(BIN)/python benchmarks/claims.py claims
+
 clean:
-	rm -rf .venv demo .coverage .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv demo claims .coverage .mypy_cache .ruff_cache .pytest_cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,10 +68,10 @@ def _place(url: str) -> str:
 
 
 def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
-    """Import the workload, and take from it what the study file leaves open: metric, direction, horizon.
+    """Import the workload, and take from it what the study file leaves open: metric, direction, horizon, recipe.
 
     Raises:
-        WorkloadError: it cannot be imported, or is no workload.
+        WorkloadError: it cannot be imported, is no workload, or does not take a batch size that the study sets.
         InputError: metric or horizon stands nowhere.
     """
     from tuner.training.workloads.load import describe, load
@@ -94,7 +94,23 @@ def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
         spec = replace(spec, horizon=Horizon(amount, unit))
     if about.has_test is False:
         spec = replace(spec, confirmation=replace(spec.confirmation, test=False))
+    _check_own_items(spec, about.takes)
+    if about.recipe:
+        whole = workflow.stored_spec({**spec.to_json(), "workload_recipe": dict(about.recipe)}, spec.name)
+        spec = replace(whole, storage=spec.storage, tracking=spec.tracking)
     return spec
+
+
+def _check_own_items(spec: StudySpec, takes: frozenset[str] | None) -> None:
+    """Refuse a batch size or a label smoothing that the workload would ignore; a function says so when it trains."""
+    for arm in spec.arms:
+        said = {d.name for d in arm.all_dimensions} | set(arm.fixed)
+        for name in ("batch_size", "label_smoothing"):
+            if takes is not None and name not in takes and f"recipe.{name}" in said:
+                raise WorkloadError(
+                    f"study {spec.name!r}: recipe.{name} is set, but workload {spec.workload.path!r} does not take it; "
+                    f"expected a workload with {name!r} on its class. Leave it out, or use self.{name} there."
+                )
 
 
 def open_ledger(settings: Settings, *, migrate: bool = False) -> Ledger:
@@ -159,7 +175,7 @@ def _replace(ledger: Ledger, row: StudyRow, spec: Mapping[str, Any]) -> StudyRow
 def _question(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What a study asks, without how its runs are placed."""
     asked = {key: value for key, value in spec.items() if key not in PLACING}
-    kept = ("threads", "device", "precision")  # the others do not change a number
+    kept = ("threads", "device")  # the others do not change a number
     asked["resources"] = {key: spec["resources"].get(key) for key in kept}
     asked["workload"] = {**spec["workload"], "folder": ""}
     return asked
@@ -303,6 +319,14 @@ def make_mirror(name: str, settings: Settings) -> MlflowMirror:
         return Description(note=note(evidence), tags=tags, artifacts=found, metrics=best)
 
     return MlflowMirror(ledger, name, settings.tracking, describe)
+
+
+def measured_costs(names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Measure families here: bytes of state per parameter, and the time of a step relative to plain SGD."""
+    from tuner.training.optimizers.measure import state_bytes, step_costs
+
+    steps = step_costs(names, repeats=7)
+    return {name: (state_bytes(name), steps[name]) for name in names}
 
 
 def examine(settings: Settings, ray_address: str | None = None) -> list[tuple[str, bool | None, str]]:

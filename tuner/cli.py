@@ -192,6 +192,8 @@ def check(study_file: Path, no_timing: bool) -> None:
     console = _console()
     for part in preview.pages(spec):
         console.print(part)
+    for part in preview.groups(spec):
+        console.print(part)
     if not no_timing:
         console.print(preview.cost(spec, preview.timed(spec)))
 
@@ -259,24 +261,41 @@ def recommend(name: str, as_json: bool, storage: str | None, tracking: str | Non
 
 @main.command()
 @click.argument("name", required=False)
-def optimizers(name: str | None) -> None:
-    """Show the optimizer families, or one with its hyperparameters."""
-    from tuner.families import family
+@click.option("--no-measure", is_flag=True, help="Take the state from the table, and time nothing (instant).")
+def optimizers(name: str | None, no_measure: bool) -> None:
+    """Show the optimizer families, or one with its hyperparameters; state and step cost are measured here."""
+    from tuner import bootstrap
+    from tuner.families import FAMILIES, family
     from tuner.reporting import overview
 
-    _console().print(overview.family_page(family(name)) if name else overview.families(), highlight=False)
+    rows = [family(name)] if name else list(FAMILIES.values())
+    measured = None if no_measure else bootstrap.measured_costs([row.name for row in rows])
+    page = overview.family_page(rows[0], measured) if name else overview.families(measured)
+    _console().print(page, highlight=False)
 
 
 @main.command()
 @click.argument("name", required=False)
-def schedules(name: str | None) -> None:
+@click.option("--plot", is_flag=True, help="Draw it here (all of them without a NAME).")
+@click.option("--plot-file", type=click.Path(path_type=Path), metavar="FILE", help="Draw it into a .png or .svg file.")
+def schedules(name: str | None, plot: bool, plot_file: Path | None) -> None:
     """Show the learning-rate schedules, or one with its parameters."""
-    from tuner.reporting import overview
-    from tuner.schedules import SCHEDULES
+    from tuner.reporting import overview, schedule_plots
+    from tuner.schedules import SCHEDULES, Schedule
 
     if name and name not in SCHEDULES:
         raise InputError(f"schedule is {name!r}; expected one of {', '.join(SCHEDULES)}.")
-    _console().print(overview.schedule_page(SCHEDULES[name]) if name else overview.schedules(), highlight=False)
+    if plot_file is not None and plot_file.suffix not in (".png", ".svg"):
+        raise InputError(f"--plot-file is {str(plot_file)!r}; expected a name that ends in .png or .svg.")
+    console = _console()
+    console.print(overview.schedule_page(SCHEDULES[name]) if name else overview.schedules(), highlight=False)
+    for kind in [name] if name else SCHEDULES:
+        if plot:
+            console.print(f"\n{kind}", highlight=False)
+            console.print(schedule_plots.sketch(Schedule.of({"kind": kind, "warmup": 0.05}), 72, 8), highlight=False)
+    if plot_file is not None:
+        drawn = schedule_plots.plot(name, plot_file) if name else schedule_plots.plot_all(plot_file)
+        console.print(f"Drawn: {drawn}", highlight=False)
 
 
 @main.command()
@@ -285,8 +304,7 @@ def spaces(name: str | None) -> None:
     """Show the search spaces, or one (a name or a YAML file) as a table."""
     from tuner.documents import read_yaml
     from tuner.reporting import overview, preview
-    from tuner.space import read_space
-    from tuner.spec import find_space, list_spaces
+    from tuner.space_files import find_space, list_spaces, read_space
 
     if name:
         _console().print(preview.space_table(read_space(read_yaml(find_space(name)))))

@@ -197,6 +197,14 @@ class Section:
             raise self.error(key, f"is {value!r}", "a mapping of keys to values")
         return Section(value, self.source, (*self.path, key), self._lines)
 
+    def item(self, key: str, index: int) -> Section:
+        """Return the mapping at a place of the list under ``key`` as a section of its own."""
+        return Section(self.data[key][index], self.source, (*self.path, key, index), self._lines)
+
+    def over(self, data: Mapping[str, Any]) -> Section:
+        """Return a section with other data; what was written here keeps its lines."""
+        return Section(data, self.source, self.path, self._lines)
+
     def texts(self, key: str, default: Any = MISSING) -> Any:
         value = self.take(key, default)
         if value is default:

@@ -48,6 +48,7 @@ class Source(StrEnum):
 
     DEFAULT = "default"
     CURRENT = "current"
+    PUBLISHED = "published"
     SOBOL = "sobol"
     RANDOM = "random"
     MODEL = "model"
@@ -83,14 +84,16 @@ class WorkloadRef:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One complete choice: optimizer family with its hyperparameters, schedule with its parameters.
+    """One complete choice: optimizer family with its hyperparameters, schedule with its parameters, the recipe.
 
-    ``schedule`` holds only what its ``kind`` uses, plus ``warmup``.
+    ``schedule`` holds only what its ``kind`` uses, plus the warm-up; ``recipe`` is everything else that the
+    optimizer depends on (see :mod:`tuner.recipe`).
     """
 
     family: str
     hyperparameters: Mapping[str, Scalar]
     schedule: Mapping[str, Scalar]
+    recipe: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +103,8 @@ class Setting:
     def __str__(self) -> str:
         words = [f"{name}={short(value)}" for name, value in self.hyperparameters.items()]
         kind = str(self.schedule["kind"])
-        rest = [f"{name} {short(value)}" for name, value in self.schedule.items() if name != "kind" and value]
+        spoken = {name: value for name, value in self.schedule.items() if value and value != "linear"}
+        rest = [f"{name} {short(value)}" for name, value in spoken.items() if name != "kind"]
         return f"{self.family} {' '.join(words)}, {kind}{' (' + ', '.join(rest) + ')' if rest else ''}"
 
 
@@ -125,7 +129,6 @@ class RunSpec:
     rung: int = 0
     threads: int = 1
     device: str = "auto"
-    precision: str = "float32"
 
     @property
     def run_id(self) -> str:
@@ -140,7 +143,10 @@ class RunSpec:
         values = dict(data)
         values["phase"] = Phase(values["phase"])
         values["horizon"] = Horizon(**values["horizon"])
-        values["setting"] = Setting(**values["setting"])
+        setting = dict(values["setting"])
+        if "precision" in values:  # where ledgers from before the recipe have it
+            setting["recipe"] = {"precision": values.pop("precision")}
+        values["setting"] = Setting(**setting)
         values["workload"] = WorkloadRef(**values["workload"])
         return RunSpec(**values)
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from tuner.documents import Section, read_yaml
-from tuner.errors import InputError
-from tuner.families import FAMILIES
+from tuner.families import FAMILIES, is_family
 from tuner.families import family as family_named
-from tuner.records import Horizon, Setting, WorkloadRef, derive_seed
-from tuner.schedules import Schedule
-from tuner.space import ArmSpace, SearchSpace, read_space
+from tuner.recipe import PRECISIONS
+from tuner.records import Horizon, Scalar, Setting, WorkloadRef, derive_seed
+from tuner.space import RECIPE, ArmSpace, SearchSpace
+from tuner.space_files import Part, find_space, read_recipe, read_setting, read_space, with_current
 
 SAMPLERS = ("random", "sobol", "tpe", "gp", "cmaes")
 EXECUTORS = ("ray", "local")
-PRECISIONS = ("float32", "bfloat16")
 DIRECTIONS = ("maximize", "minimize")
 DEFAULT_SPACE = "sgdm-vs-adam"
 UNLIMITED_PLAN = 24
@@ -82,12 +80,15 @@ class Resources:
     threads: int = 1
     parallel: int | None = None
     device: str = "auto"
-    precision: str = "float32"
 
 
 @dataclass(frozen=True, slots=True)
 class StudySpec:
-    """The user's question, complete and checked. ``storage`` and ``tracking`` never reach the ledger."""
+    """The user's question, complete and checked. ``storage`` and ``tracking`` never reach the ledger.
+
+    ``recipe`` and ``current_recipe`` are what the study file says of them, ``workload_recipe`` what the workload takes
+    for granted; the arms of ``space`` and the setting ``current`` hold what follows.
+    """
 
     name: str
     workload: WorkloadRef
@@ -106,6 +107,9 @@ class StudySpec:
     retries: int = 3
     stop_after_failures: int = 3
     current: Setting | None = None
+    current_recipe: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    workload_recipe: Mapping[str, Scalar] = field(default_factory=dict)
     storage: str | None = field(default=None, repr=False)
     tracking: str | None = field(default=None, repr=False)
 
@@ -160,13 +164,14 @@ class StudySpec:
                 "threads": r.threads,
                 "parallel": r.parallel,
                 "device": r.device,
-                "precision": r.precision,
             },
             "executor": self.executor,
             "checkpoint_seconds": self.checkpoint_seconds,
             "retries": self.retries,
             "stop_after_failures": self.stop_after_failures,
-            "current": _setting_json(self.current),
+            "current": _setting_json(self.current, self.current_recipe),
+            "recipe": dict(self.recipe),
+            "workload_recipe": dict(self.workload_recipe),
             "tracking": "none" if self.tracking == "none" else None,
         }
 
@@ -191,10 +196,16 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
     budget = _budget(section)
     opened_for = section.integer("opened_for", budget.planned, low=1)
     confirmation = _confirmation(section)
-    space = _space(section, near, opened_for)
-    current = _current(section)
+    resources, precision = _resources(section)
+    ours = section.section("recipe", {})
+    said = read_recipe(ours)
+    taken = dict(section.section("workload_recipe", {}).data)
+    if precision is not None and RECIPE + "precision" not in said.fixed:
+        said = Part(said.dimensions, {**said.fixed, RECIPE + "precision": precision})
+    space = _space(section, near, opened_for, said, taken)
+    current, own = _current(section, {**taken, **{key.removeprefix(RECIPE): v for key, v in said.fixed.items()}})
     if current is not None:
-        space = section.guard("current", lambda: _with_current(space, current))
+        space = section.guard("current", lambda: with_current(space, current))
     metric, direction = _metric(section)
     spec = StudySpec(
         name=name,
@@ -208,12 +219,15 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
         sampler=section.choice("sampler", SAMPLERS, "tpe"),
         seed=section.integer("seed", 0, low=0, high=2**31 - 1),
         confirmation=confirmation,
-        resources=_resources(section),
+        resources=resources,
         executor=section.choice("executor", EXECUTORS, "ray"),
         checkpoint_seconds=section.number("checkpoint_seconds", 30.0, low=0.0),
         retries=section.integer("retries", 3, low=0),
         stop_after_failures=section.integer("stop_after_failures", 3, low=1),
         current=current,
+        current_recipe=own,
+        recipe=dict(ours.data) | ({} if precision is None else {"precision": precision}),
+        workload_recipe=taken,
         storage=section.text("storage", None),
         tracking=section.text("tracking", None),
     )
@@ -300,7 +314,8 @@ def _extensions(section: Section) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _resources(section: Section) -> Resources:
+def _resources(section: Section) -> tuple[Resources, str | None]:
+    """The resources, and the precision where studies from before the recipe have it."""
     inner = section.section("resources", {})
     found = Resources(
         cpus=inner.number("cpus", 1.0, low=0.0, above=True),
@@ -308,24 +323,24 @@ def _resources(section: Section) -> Resources:
         threads=inner.integer("threads", 1, low=1),
         parallel=inner.integer("parallel", None, low=1),
         device=inner.choice("device", ("auto", "cpu", "cuda"), "auto"),
-        precision=inner.choice("precision", PRECISIONS, "float32"),
     )
+    precision = inner.choice("precision", PRECISIONS, None)
     inner.finish()
     if found.gpus and found.gpus > 1 and found.gpus != int(found.gpus):
         raise inner.error("gpus", f"is {found.gpus:g}", "a share below 1, or a whole number")
     if found.gpus and found.device == "cpu":
         raise inner.error("gpus", f"is {found.gpus:g} with device: cpu", "0", "Remove one of the two.")
-    return replace(found, gpus=0.0) if found.device == "cpu" else found
+    return replace(found, gpus=0.0) if found.device == "cpu" else found, precision
 
 
-def _space(section: Section, near: Path | None, trials: int) -> SearchSpace:
+def _space(section: Section, near: Path | None, trials: int, ours: Part, workload: Mapping[str, Scalar]) -> SearchSpace:
     only = section.texts("arms", None)
     raw = section.take("space", DEFAULT_SPACE)
     if isinstance(raw, Mapping):
-        space = read_space(section.section("space"), only)
+        space = read_space(section.section("space"), only, ours, workload, near)
     else:
         found = section.guard("space", lambda: find_space(str(raw), near))
-        space = read_space(read_yaml(found), only)
+        space = read_space(read_yaml(found), only, ours, workload, found.parent)
     missing = [arm for arm in only or [] if arm not in {a.arm for a in space.arms}]
     if missing:
         known = ", ".join(str(key) for key in space.document["arms"])
@@ -343,51 +358,17 @@ def _space(section: Section, near: Path | None, trials: int) -> SearchSpace:
     return opened
 
 
-def space_folder() -> Path:
-    """Where the spaces that come with tuner are: in the wheel, or beside the package in a checkout."""
-    inside = Path(str(resources.files("tuner"))) / "search_spaces"
-    return inside if inside.is_dir() else inside.parent.parent / "search_spaces"
-
-
-def list_spaces() -> dict[str, Path]:
-    return {path.stem: path for path in sorted(space_folder().glob("*.yaml"))}
-
-
-def find_space(name: str, near: Path | None = None) -> Path:
-    """Return the file of a space: a name that comes with tuner, or a path to one's own YAML.
-
-    Raises:
-        InputError: there is neither.
-    """
-    if name in (known := list_spaces()):
-        return known[name]
-    for folder in (Path(), near or Path()):
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(f"space is {name!r}; expected one of {', '.join(known)}, or the path of a YAML file.")
-
-
-def _current(section: Section) -> Setting | None:
+def _current(section: Section, base: Mapping[str, Scalar]) -> tuple[Setting | None, Mapping[str, Any]]:
+    """The user's own setting, complete, and what was written of its recipe."""
     if "current" not in section:
         section.take("current", None)
-        return None
+        return None, {}
     inner = section.section("current")
-    family = family_named(inner.choice("family", list(FAMILIES)))
-    given = {key: inner.take(key) for key in inner.names() if key not in ("family", "schedule")}
-    for key in given:
-        inner.guard(key, lambda key=key: family.complete({key: given[key]}))
-    hyper = family.complete(given)
-    schedule = dict(inner.section("schedule", {"kind": "constant"}).data)
-    built = inner.guard("schedule", lambda: Schedule.of(schedule))
-    inner.finish()
-    return Setting(family.name, dict(hyper), {"kind": built.kind.name, **built.parameters, "warmup": built.warmup})
-
-
-def _with_current(space: SearchSpace, current: Setting) -> SearchSpace:
-    arms = tuple(arm.including(current) if arm.family.name == current.family else arm for arm in space.arms)
-    for arm in arms:
-        arm.check_corners()
-    return replace(space, arms=arms)
+    name = inner.text("family")
+    if not is_family(name):
+        raise inner.error("family", f"is {name!r}", f"one of {', '.join(FAMILIES)}")
+    found = read_setting(inner, family_named(name), base, kind="constant")
+    return found, dict(inner.section("recipe", {}).data)
 
 
 def _refuse_kinds(section: Section, spec: StudySpec) -> None:
@@ -401,7 +382,8 @@ def _refuse_kinds(section: Section, spec: StudySpec) -> None:
             )
 
 
-def _setting_json(setting: Setting | None) -> dict[str, Any] | None:
+def _setting_json(setting: Setting | None, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     if setting is None:
         return None
-    return {"family": setting.family, **setting.hyperparameters, "schedule": dict(setting.schedule)}
+    rest = {"schedule": dict(setting.schedule), "recipe": dict(recipe)}
+    return {"family": setting.family, **setting.hyperparameters, **rest}

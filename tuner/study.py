@@ -197,7 +197,6 @@ class Study:
             direction=self.spec.direction,
             threads=resources.threads,
             device=resources.device,
-            precision=resources.precision,
         )
 
     def observe(self, assignment: Assignment, measurements: tuple[Measurement, ...]) -> bool:

@@ -17,7 +17,8 @@ from tuner.documents import Section, read_yaml
 from tuner.errors import InputError, NoEvidence, StudyStopped
 from tuner.ports import Executor, Tracker
 from tuner.reporting.files import write_all
-from tuner.spec import StudySpec, list_spaces, read_spec
+from tuner.space_files import list_spaces
+from tuner.spec import StudySpec, read_spec
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
 from tuner.study import Study

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,38 +11,28 @@ from hypothesis import strategies as st
 
 from tuner.documents import Section, parse_yaml, read_yaml
 from tuner.errors import SpaceError
-from tuner.families import FAMILIES
-from tuner.records import Scalar, Setting
-from tuner.schedules import SCHEDULES
-from tuner.space import EFFECTIVE, KIND, ArmSpace, Dimension, SearchSpace, read_space
-from tuner.spec import list_spaces
+from tuner.families import FAMILIES, family
+from tuner.recipe import complete
+from tuner.records import Scalar, Setting, Source
+from tuner.space import EFFECTIVE, KIND, ArmSpace, Dimension
+from tuner.space_files import list_spaces, read_space
 
-BUDGETS = (1, 5, 10, 24, 25, 60, 10**6)
 unit = st.floats(0.0, 1.0, exclude_max=True)
+RATE = {"low": 1e-4, "high": 1e-1, "scale": "log"}
 
 
-def shipped(name: str) -> SearchSpace:
-    return read_space(read_yaml(list_spaces()[name]))
+def arm_of(
+    arm: dict[str, Any],
+    schedule: dict[str, Any] | None = None,
+    name: str = "sgdm",
+    recipe: dict[str, Any] | None = None,
+) -> ArmSpace:
+    shared = {key: value for key, value in (("schedule", schedule), ("recipe", recipe)) if value}
+    return read_space(Section({"name": "s", "arms": {name: arm}, **shared}, "s")).arm(name)
 
 
-def arm_of(arm: dict[str, Any], schedule: dict[str, Any] | None = None, name: str = "sgdm") -> ArmSpace:
-    data = {"name": "s", "arms": {name: arm}, **({"schedule": schedule} if schedule else {})}
-    return read_space(Section(data, "s")).arm(name)
-
-
-ARMS = [(space, arm.arm) for space in list_spaces() for arm in shipped(space)]
-
-
-def at_budget(space: str, arm: str, trials: int) -> ArmSpace:
-    from dataclasses import replace
-
-    return replace(shipped(space).arm(arm), trials=trials)
-
-
-def close(one: Scalar, two: Scalar) -> bool:
-    if isinstance(one, str) or isinstance(two, str):
-        return one == two
-    return math.isclose(one, two, rel_tol=1e-9, abs_tol=1e-12)
+def at_budget(arm: str, trials: int) -> ArmSpace:
+    return replace(read_space(read_yaml(list_spaces()["sgdm-vs-adam"])).arm(arm), trials=trials)
 
 
 class TestDimensions:
@@ -82,6 +72,16 @@ class TestDimensions:
         assert not d.contains("z")
         assert str(d) == "a | b | c"
 
+    def test_rounding_beyond_an_end_is_taken_back(self) -> None:
+        d = Dimension("one_minus_beta1", 0.1, 0.5, log=True)
+        assert not d.contains(1 - 0.9)
+        assert d.snapped(1 - 0.9) == 0.1
+        assert d.snapped(0.5 + 1e-12) == 0.5
+        assert (d.snapped(0.0999), d.snapped(0.2)) == (0.0999, 0.2), "what lies outside stays there"
+        zero = Dimension("l2", 1e-7, 1e-2, log=True, or_zero=True)
+        assert zero.value(zero.snapped(1e-7 * (1 - 1e-12))) == 1e-7, "and not 0"
+        assert Dimension("k", choices={0.1: 1, 0.2: 1}).snapped(0.1) == 0.1
+
     def test_opening(self) -> None:
         d = Dimension(KIND, choices={"cosine": 1, "wsd": 1, "step": 25}, opens_at=5)
         assert d.opened(4) is None
@@ -117,57 +117,6 @@ class TestDimensions:
         assert list(Dimension("k", choices={"a": 1}).widened("z").choices) == ["a", "z"]
 
 
-@pytest.mark.parametrize(("space", "arm"), ARMS)
-class TestShippedSpaces:
-    @pytest.mark.parametrize("trials", BUDGETS)
-    def test_the_default_is_inside_and_comes_back(self, space: str, arm: str, trials: int) -> None:
-        there = at_budget(space, arm, trials)
-        assert there.dimensions, "something is searched"
-        coordinates = there.encode(there.family.default)
-        assert coordinates is not None
-        assert there.known == (there.family.default,)
-        back = there.decode(coordinates)
-        assert back.family == there.family.name
-        for name, value in there.family.default.hyperparameters.items():
-            assert close(back.hyperparameters[name], value), name
-        assert back.schedule["kind"] == "cosine"
-
-    @given(data=st.data())
-    @settings(max_examples=40, deadline=None)
-    def test_every_point_is_a_valid_setting_that_comes_back(self, space: str, arm: str, data: st.DataObject) -> None:
-        there = at_budget(space, arm, data.draw(st.sampled_from(BUDGETS)))
-        coordinates = {d.name: d.at(data.draw(unit)) for d in there.dimensions}
-        setting = there.decode(coordinates)
-        assert set(setting.hyperparameters) == {h.name for h in there.family.hyperparameters}
-        kind = SCHEDULES[str(setting.schedule["kind"])]
-        assert set(setting.schedule) == {"kind", "warmup", *(p.name for p in kind.parameters)}
-        again = there.encode(setting)
-        if again is not None:  # rounding may put a point of the very edge outside
-            back = there.decode(again)
-            assert all(close(back.hyperparameters[k], v) for k, v in setting.hyperparameters.items())
-            assert all(close(back.schedule[k], v) for k, v in setting.schedule.items())
-
-    def test_small_budgets_open_few(self, space: str, arm: str) -> None:
-        counts = [len(at_budget(space, arm, trials).dimensions) for trials in BUDGETS]
-        assert counts == sorted(counts)
-        if space != "quick":
-            assert counts[0] <= 2 < counts[-1]
-        there = at_budget(space, arm, 5)
-        assert {d.name for d in there.closed} | {d.name for d in there.dimensions} == {
-            d.name for d in there.all_dimensions
-        }
-        kinds = there.dimension(KIND)
-        assert kinds is not None
-        assert list(kinds.choices) == ["cosine", "wsd"]
-
-
-def test_the_shipped_spaces() -> None:
-    assert list(list_spaces()) == ["five-families", "quick", "sgdm-vs-adam"]
-    assert [a.arm for a in shipped("sgdm-vs-adam")] == ["sgdm", "adamw"]
-    assert [a.arm for a in shipped("five-families")] == list(FAMILIES)
-    assert all(shipped(name).about for name in list_spaces())
-
-
 class TestMeaning:
     def test_the_effective_learning_rate(self) -> None:
         arm = arm_of(
@@ -177,7 +126,8 @@ class TestMeaning:
             }
         )
         setting = arm.decode({EFFECTIVE: 2.0, "one_minus_momentum": 0.05})
-        assert setting.hyperparameters == pytest.approx({"learning_rate": 0.1, "momentum": 0.95, "l2": 1e-4})
+        found = {"learning_rate": 0.1, "momentum": 0.95, "l2": 1e-4, "dampening": 0.0}
+        assert setting.hyperparameters == pytest.approx(found)
         assert arm.encode(setting) == pytest.approx({EFFECTIVE: 2.0, "one_minus_momentum": 0.05})
 
     def test_what_is_fixed(self) -> None:
@@ -186,14 +136,26 @@ class TestMeaning:
         )
         setting = arm.decode({"learning_rate": 0.2})
         assert setting.hyperparameters["momentum"] == 0.5
-        assert setting.schedule == {"kind": "step", "drops": 3.0, "gamma": 0.1, "warmup": 0.0}
+        assert setting.schedule == {
+            "kind": "step",
+            "drops": 3.0,
+            "gamma": 0.1,
+            "warmup": 0.0,
+            "warmup_shape": "linear",
+        }
 
     def test_an_arms_schedule_wins_over_the_shared_one(self) -> None:
         shared = {"kind": "linear", "warmup": {"low": 0.1, "high": 0.2}, "end_ratio": 0.5}
         arm = arm_of({"learning_rate": {"low": 0.1, "high": 1}, "schedule": {"kind": "wsd", "warmup": 0.0}}, shared)
         assert [d.name for d in arm.dimensions] == ["learning_rate"]
         setting = arm.decode({"learning_rate": 0.2})
-        assert setting.schedule == {"kind": "wsd", "decay_fraction": 0.2, "end_ratio": 0.5, "warmup": 0.0}
+        assert setting.schedule == {
+            "kind": "wsd",
+            "decay_fraction": 0.2,
+            "end_ratio": 0.5,
+            "warmup": 0.0,
+            "warmup_shape": "linear",
+        }
 
     def test_two_arms_of_one_family(self) -> None:
         arm = arm_of({"family": "adamw", "learning_rate": {"low": 1e-4, "high": 1e-2}}, name="my-adam")
@@ -210,7 +172,7 @@ class TestMeaning:
 
     def test_a_default_outside_is_no_known_point(self) -> None:
         arm = arm_of({"learning_rate": {"low": 1, "high": 2}})
-        assert arm.encode(FAMILIES["sgdm"].default) is None
+        assert arm.encode(arm.default) is None
 
     def test_order_of_keys_is_kept(self) -> None:
         text = (
@@ -220,6 +182,88 @@ class TestMeaning:
         arm = read_space(parse_yaml(text, "s")).arm("nag")
         assert [d.name for d in arm.dimensions] == ["momentum", "learning_rate", KIND]
         assert list(arm.dimensions[-1].choices) == ["wsd", "cosine"]
+
+
+class TestClosed:
+    """What the budget leaves closed keeps the family's default, and of choices the first."""
+
+    def test_a_schedule_free_family_keeps_its_warm_up(self) -> None:
+        arm = arm_of(
+            {"learning_rate": RATE}, {"warmup": {"low": 0.1, "high": 0.2, "opens_at": 25}}, "schedule-free-sgd"
+        )
+        small = replace(arm, trials=5)
+        assert small.decode({"learning_rate": 0.01}).schedule["warmup"] == 0.05
+        assert arm.decode({"learning_rate": 0.01, "schedule.warmup": 0.2}).schedule["warmup"] == 0.2
+
+    def test_choices_keep_the_first(self) -> None:
+        recipe = {
+            "batch_size": {"choices": {"64": 1, "32": 25}},
+            "average": {"choices": ["ema", "none"], "opens_at": 25},
+            "one_minus_ema_decay": {"choices": {"0.01": 1, "0.1": 25}},
+        }
+        beta2 = {"choices": [0.95, 0.999], "opens_at": 25}
+        arm = replace(arm_of({"learning_rate": RATE, "beta2": beta2}, name="adamw", recipe=recipe), trials=5)
+        assert [d.name for d in arm.dimensions] == ["learning_rate"]
+        setting = arm.decode({"learning_rate": 0.01})
+        assert (setting.recipe["batch_size"], setting.recipe["average"]) == (64, "ema")
+        assert setting.recipe["ema_decay"] == 0.99
+        assert setting.hyperparameters["beta2"] == 0.95
+        assert arm.default.recipe == setting.recipe
+        assert arm.default.hyperparameters["beta2"] == 0.999, "the family's own, as it is"
+
+
+class TestRecipe:
+    def test_coordinates(self) -> None:
+        recipe = {
+            "clip_norm": {"low": 0.1, "high": 10, "scale": "log", "or_zero": True},
+            "one_minus_ema_decay": {"low": 1e-4, "high": 0.1, "scale": "log"},
+            "accumulation": {"low": 1, "high": 4},
+            "precision": {"choices": ["float32", "bfloat16"]},
+            "multipliers": {"head.*": {"low": 0.1, "high": 10, "scale": "log"}},
+            "average": "ema",
+        }
+        arm = arm_of({"learning_rate": RATE}, recipe=recipe)
+        point: dict[str, Scalar] = {
+            "learning_rate": 0.01,
+            "recipe.clip_norm": 0.5,
+            "recipe.one_minus_ema_decay": 0.01,
+            "recipe.accumulation": 2,
+            "recipe.precision": "bfloat16",
+            "recipe.multiplier:head.*": 3.0,
+        }
+        setting = arm.decode(point)
+        said = {"clip_norm": 0.5, "ema_decay": 0.99, "accumulation": 2, "precision": "bfloat16", "average": "ema"}
+        assert setting.recipe == complete({**said, "multiplier:head.*": 3.0})
+        assert arm.encode(setting) == pytest.approx(point)
+
+    def test_the_default_is_made_to_fit(self) -> None:
+        recipe = {
+            "batch_size": {"choices": [32, 64]},
+            "clip_norm": {"low": 0.1, "high": 10, "scale": "log"},
+            "layer_decay": {"low": 0.5, "high": 1.0},
+            "label_smoothing": 0.1,
+        }
+        arm = arm_of({"learning_rate": RATE}, recipe=recipe)
+        found = arm.default.recipe
+        assert (found["batch_size"], found["clip_norm"]) == (64, pytest.approx(1.0)), "0 is in neither range"
+        assert (found["layer_decay"], found["label_smoothing"]) == (1.0, 0.1)
+        assert arm.encode(arm.default) is not None
+        assert arm.default.hyperparameters == family("sgdm").default.hyperparameters
+        assert arm.source_of(arm.default) is Source.DEFAULT
+
+    def test_a_setting_outside_has_no_coordinates(self) -> None:
+        arm = arm_of({"learning_rate": RATE}, recipe={"batch_size": {"choices": [32, 64]}})
+        assert arm.encode(replace(arm.default, recipe=complete({"batch_size": 128}))) is None
+
+    def test_current_widens_it(self) -> None:
+        recipe = {"batch_size": {"choices": [32, 64]}, "clip_norm": {"low": 0.1, "high": 1, "scale": "log"}}
+        arm = arm_of({"learning_rate": RATE}, recipe=recipe)
+        current = replace(arm.default, recipe=complete({"batch_size": 128}))
+        wide = arm.including(current)
+        coordinates = wide.encode(current)
+        assert coordinates is not None
+        assert wide.decode(coordinates).recipe == current.recipe
+        assert wide.source_of(current) is Source.CURRENT
 
 
 def mine(learning_rate: float, kind: str = "cosine", family: str = "adamw", **hyper: float) -> Setting:
@@ -245,8 +289,9 @@ class TestTheUsersSetting:
         ids=str,
     )
     def test_is_known(self, setting: Setting, trials: int) -> None:
-        arm = at_budget("sgdm-vs-adam", setting.family, trials).including(setting)
+        arm = at_budget(setting.family, trials).including(setting)
         assert arm.known[-1] == setting
+        assert arm.source_of(setting) is Source.CURRENT
         coordinates = arm.encode(setting)
         assert coordinates is not None
         assert arm.encode(FAMILIES[setting.family].default) is not None

@@ -15,7 +15,9 @@ from tuner.documents import Section, parse_yaml
 from tuner.errors import InputError, SpaceError
 from tuner.records import Horizon
 from tuner.search.proposals import sobol_point
-from tuner.spec import Confirmation, StudySpec, find_space, list_spaces, read_spec, read_spec_file
+from tuner.recipe import complete
+from tuner.space_files import find_space, list_spaces
+from tuner.spec import Confirmation, StudySpec, read_spec, read_spec_file
 from tuner.storage.reading import to_text
 
 CURRENT: dict[str, Any] = {
@@ -162,14 +164,16 @@ class TestCurrent:
         spec = make_spec(current=CURRENT)
         assert spec.current is not None
         assert spec.current.hyperparameters["beta1"] == 0.9
-        assert spec.current.schedule == {"kind": "step", "drops": 2.0, "gamma": 0.5, "warmup": 0.0}
+        schedule = {"kind": "step", "drops": 2.0, "gamma": 0.5, "warmup": 0.0, "warmup_shape": "linear"}
+        assert spec.current.schedule == schedule
+        assert spec.current.recipe == complete({})
         assert spec.space.arm("adamw").known[-1] == spec.current
         assert spec.current not in spec.space.arm("sgdm").known
 
     def test_without_a_schedule_is_constant(self) -> None:
         current = make_spec(current={"family": "sgdm"}).current
         assert current is not None
-        assert current.schedule == {"kind": "constant", "warmup": 0.0}
+        assert current.schedule == {"kind": "constant", "warmup": 0.0, "warmup_shape": "linear"}
 
     def test_that_no_space_can_hold_is_refused(self) -> None:
         wild = {"family": "sgdm", "learning_rate": 9000, "momentum": 0.0}

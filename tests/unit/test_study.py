@@ -415,7 +415,9 @@ class TestTheCurrentSettings:
         place.run(make(current={"family": "adamw", "learning_rate": 0.9}, confirmation={"max_runs": 0}))
         mine = [t for t in place.ledger()[0] if t.source is Source.CURRENT]
         assert [(t.arm, t.index) for t in mine] == [("adamw", 1)]
-        assert mine[0].setting == replace(mine[0].setting, schedule={"kind": "constant", "warmup": 0.0})
+        assert mine[0].setting == replace(
+            mine[0].setting, schedule={"kind": "constant", "warmup": 0.0, "warmup_shape": "linear"}
+        )
 
 
 class TestExtending:

@@ -94,6 +94,8 @@ def _edge(spec: StudySpec, trials: Sequence[TrialRecord], _r: Sequence[RunRecord
         if share is None or (EDGE < share < 1.0 - EDGE) or (dimension.or_zero and share <= 0.5):
             continue
         side = "lower" if share <= EDGE else "upper"
+        if (dimension.low <= dimension.least) if share <= EDGE else (dimension.high >= dimension.most):
+            continue  # nothing lies beyond
         text = (
             f"{name} = {short(coordinate)} lies at the {side} edge of its range ({dimension}): better settings may lie"
             " beyond it. Widen the range in the space and search on."

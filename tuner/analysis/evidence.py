@@ -57,7 +57,7 @@ class ArmRow:
     ci_high: float | None
     n_confirmed: int
     dropped_after: int | None
-    state_bytes_per_param: int
+    state_bytes_per_param: float
     seconds_per_step: float | None
 
     def to_json(self) -> dict[str, Any]:
@@ -65,6 +65,7 @@ class ArmRow:
         best = values.pop("best")
         values["best_params"] = best["hyperparameters"] if best else None
         values["schedule"] = best["schedule"] if best else None
+        values["recipe"] = best["recipe"] if best else None
         return values
 
 
@@ -131,6 +132,7 @@ class Evidence:
                 "trial": self.trial,
                 "params": dict(self.setting.hyperparameters),
                 "schedule": dict(self.setting.schedule),
+                "recipe": dict(self.setting.recipe),
                 "why": self.why,
             },
             "expected": asdict(self.expected),

@@ -17,7 +17,8 @@ from tuner.analysis.references import CURRENT, DEFAULT, gain_over
 from tuner.analysis.stats import bootstrap_interval
 from tuner.analysis.verdict import pairs_of, verdict_of
 from tuner.errors import NoEvidence
-from tuner.records import Outcome, Phase, RunRecord, State, TrialRecord
+from tuner.recipe import changed
+from tuner.records import Outcome, Phase, RunRecord, Setting, State, TrialRecord, short
 from tuner.spec import StudySpec
 
 
@@ -55,7 +56,7 @@ def recommend(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[Run
         arms=leaderboard(spec, trials, runs, state),
         looks=state.looks,
         caveats=caveats_of(spec, trials, runs, state),
-        valid_for=_valid_for(spec, runs, arm),
+        valid_for=_valid_for(spec, runs, arm, setting),
         cost=_cost(runs),
     )
 
@@ -106,7 +107,7 @@ def _row(
         ci_high=high,
         n_confirmed=len(seen),
         dropped_after=state.dropped.get(arm),
-        state_bytes_per_param=4 * family.state_slots,
+        state_bytes_per_param=round(4 * family.state_slots, 2),
         seconds_per_step=pace,
     )
 
@@ -145,14 +146,14 @@ def _test(runs: Sequence[RunRecord], arm: str, trial: int) -> dict[str, float]:
     return {}
 
 
-def _valid_for(spec: StudySpec, runs: Sequence[RunRecord], arm: str) -> dict[str, Any]:
+def _valid_for(spec: StudySpec, runs: Sequence[RunRecord], arm: str, setting: Setting) -> dict[str, Any]:
     space = spec.space.arm(arm)
     return {
         "workload": spec.workload.path,
         "options": dict(spec.workload.options),
-        "model_data_and_batch": "as the workload gives them",
+        "model_and_data": "as the workload gives them",
         "horizon": str(spec.horizon),
-        "precision": spec.resources.precision,
+        "recipe": {name: short(value) for name, value in changed(setting.recipe).items()},
         "devices": sorted({run.result.device for run in runs if run.result is not None and run.result.device}),
         "space": spec.space.name,
         "searched": {d.name: str(d) for d in space.dimensions},

@@ -42,7 +42,7 @@ def reference_trials(
     ordered = sorted(trials, key=lambda trial: (trial.arm != arm, trial.arm, trial.index))
     mine = next((t for t in ordered if t.arm == arm and t.index == finalist), None)
     found: dict[str, TrialRecord] = {}
-    default = spec.space.arm(arm).family.default
+    default = spec.space.arm(arm).default
     candidates = [t for t in ordered if t.arm == arm]
     named = next((t for t in candidates if t.source is Source.DEFAULT), None)
     if pick := named or next((t for t in candidates if t.setting == default), None):

@@ -14,7 +14,8 @@ from tuner.schedules import Schedule
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LambdaLR
+
+    from tuner.training.adapters.torch_schedule import ScheduleLR
 
 
 @final
@@ -44,13 +45,18 @@ class Recommendation:
         """Return the recommendation as a page, without its pictures."""
         return markdown(self.evidence, pictures=False)
 
-    def build(self, model: nn.Module, total_steps: int) -> tuple[Optimizer, LambdaLR]:
+    def build(self, model: nn.Module, total_steps: int) -> tuple[Optimizer, ScheduleLR]:
         """Return a torch optimizer for the model, and its schedule timed to ``total_steps``.
 
-        After every ``optimizer.step()`` call ``schedule.step()``. Beyond the last step the last value stays.
+        After every ``optimizer.step()`` call ``schedule.step()``. Beyond the last step the last value stays. Param
+        groups, their multipliers, freezing and the batch's scaling of the learning rate are in the optimizer; clipping,
+        accumulation, averaged weights and precision are your loop's: see ``setting.recipe``. A Schedule-Free optimizer
+        has ``train()`` and ``eval()`` to be called as the model's are; with ``plateau``, call ``schedule.measured(value)``
+        after each evaluation.
 
         Raises:
-            InputError: ``total_steps`` is no positive whole number, or the setting needs more than one optimizer.
+            InputError: ``total_steps`` is no positive whole number.
+            WorkloadError: a pattern of the recipe matches no parameter of the model.
         """
         return build(self.setting, model, total_steps)
 
@@ -61,24 +67,12 @@ class Recommendation:
         return f"Recommendation({self.evidence.study!r}: {self.sentence} Use {self.setting})"
 
 
-def build(setting: Setting, model: nn.Module, total_steps: int) -> tuple[Optimizer, LambdaLR]:
+def build(setting: Setting, model: nn.Module, total_steps: int) -> tuple[Optimizer, ScheduleLR]:
     """As :meth:`Recommendation.build`, for any setting."""
-    from torch.optim.lr_scheduler import LambdaLR
-
     from tuner.training import optimizers
+    from tuner.training.adapters.torch_schedule import ScheduleLR
 
     if isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
         raise InputError(f"total_steps is {total_steps!r}; expected how many optimizer steps you train, 1 or more.")
-    parts = optimizers.build(setting, model).parts
-    if len(parts) != 1:
-        raise InputError(
-            f"{setting.family} needs {len(parts)} optimizers for this model ({', '.join(parts)}); expected one. "
-            "Use tuner.training.optimizers.build(setting, model), and its apply(multipliers) with the schedule."
-        )
-    (optimizer,) = parts.values()
-    schedule = Schedule.of(setting.schedule)
-
-    def factor(step: int) -> float:
-        return schedule.multipliers(min(step, total_steps - 1), total_steps).lr
-
-    return optimizer, LambdaLR(optimizer, factor)
+    (optimizer,) = optimizers.build(setting, model, total_steps).parts.values()
+    return optimizer, ScheduleLR(optimizer, Schedule.of(setting.schedule), total_steps)

@@ -33,6 +33,7 @@ def rows(evidence: Evidence) -> list[Row]:
             f"{evidence.setting.family} ({evidence.camp_name}): {words.settings(evidence.setting.hyperparameters)}",
         ),
         ("Schedule", words.schedule(evidence)),
+        *([("Recipe", words.recipe(evidence))] if words.recipe(evidence) else []),
         ("Because", evidence.why),
         ("Expect", f"{evidence.metric} {words.expected(evidence)}"),
     ]
@@ -65,7 +66,7 @@ def render(evidence: Evidence) -> RenderableType:
     grid.add_column(overflow="fold")
     last = ""
     for label, value in rows(evidence):
-        bold = label in ("Verdict", "Use", "Schedule")
+        bold = label in ("Verdict", "Use", "Schedule", "Recipe")
         grid.add_row("" if label == last else label, Text(value, style="bold" if bold else ""))
         last = label
     colour = _COLOURS[evidence.verdict.kind]

@@ -92,6 +92,7 @@ def _why(evidence: Evidence) -> str:
 def _settings(evidence: Evidence) -> str:
     rows = [(f"`{name}`", short(value), f"{value!r}") for name, value in evidence.setting.hyperparameters.items()]
     rows += [(f"`schedule.{name}`", short(value), f"{value!r}") for name, value in evidence.schedule.items()]
+    rows += [(f"`recipe.{name}`", short(value), f"{value!r}") for name, value in evidence.setting.recipe.items()]
     return f"Optimizer `{evidence.setting.family}`, trial {evidence.trial} of its arm.\n\n" + table(
         ("setting", "value", "exact"), rows
     )
@@ -160,7 +161,9 @@ def _valid_for(evidence: Evidence) -> str:
     found = dict(evidence.valid_for)
     searched = "; ".join(f"{name} {span}" for name, span in found.pop("searched").items())
     closed = ", ".join(found.pop("not_searched")) or "-"
-    lines = [f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in found.items() if value not in ({}, [])]
+    rest = found.pop("recipe", {})
+    lines = [f"recipe: {words.settings(rest)}"] if rest else []
+    lines += [f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in found.items() if value not in ({}, [])]
     lines += [f"searched: {searched}", f"in the space, but closed at this budget: {closed}"]
     return _list(lines) + "\n\nAnother batch size, horizon or regulariser wants a search of its own."
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tuner.families import CAMPS, FAMILIES, Family
 from tuner.records import Outcome, Phase, RunRecord, State, TrialRecord, short
 from tuner.reporting.live import clock, table
-from tuner.schedules import SCHEDULES, WARMUP, Kind
+from tuner.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, Kind
 from tuner.space import SearchSpace
 from tuner.spec import StudySpec
 from tuner.storage.reading import StudyRow
@@ -64,30 +64,58 @@ def status(
     return Group(table(snapshot, row.seconds_used, None), Text("\n".join(lines)))
 
 
-def families() -> RenderableType:
-    drawn = _table("Optimizer families", "name", "camp", "state per parameter", "hyperparameters", "source")
+def families(measured: Mapping[str, tuple[float, float]] | None = None) -> RenderableType:
+    """Draw the table of families. ``measured``: bytes of state per parameter and a step's cost relative to sgd."""
+    drawn = _table(
+        "Optimizer families", "name", "camp", "state B/param", "a step, sgd = 1", "hyperparameters", "source"
+    )
     for row in FAMILIES.values():
         names = ", ".join(h.name for h in row.hyperparameters)
-        drawn.add_row(row.name, CAMPS[row.camp], f"{4 * row.state_slots} bytes", names, row.source)
+        state, step = _costs(row, measured)
+        drawn.add_row(row.name, CAMPS[row.camp], state, step, names, row.source)
+    drawn.caption = (
+        "measured on a small network on this machine; any other row: lookahead-NAME" if measured else "from the table"
+    )
     return drawn
 
 
-def family_page(row: Family) -> RenderableType:
+def _costs(row: Family, measured: Mapping[str, tuple[float, float]] | None) -> tuple[str, str]:
+    if measured is None:
+        return f"{4 * row.state_slots:g}", "-"
+    state, step = measured[row.name]
+    return f"{state:.3g}", f"{step:.1f}"
+
+
+def family_page(row: Family, measured: Mapping[str, tuple[float, float]] | None = None) -> RenderableType:
     title = f"{row.name} ({CAMPS[row.camp]}): {row.source}"
-    drawn = _table(title, "hyperparameter", "default", "bounds", "meaning")
+    drawn = _table(title, "hyperparameter", "default", "bounds", "searched", "from", "meaning")
     for h in row.hyperparameters:
-        drawn.add_row(h.name, short(h.default), f"{h.low:g} to {h.high:g}", h.meaning)
+        bounds = f"{h.low:g} to {h.high:g}"
+        searched, opens = "not searched", ""
+        if h.search is not None:
+            s = h.search
+            zero = "0 or " if s.or_zero else ""
+            named = f"{s.coordinate}: " if s.coordinate else ""
+            searched = f"{named}{zero}{s.low:g} to {s.high:g}{', log' if s.log else ''}"
+            opens = f"{s.opens_at} trials" if s.opens_at > 1 else "always"
+        drawn.add_row(h.name, short(h.default), bounds, searched, opens, h.meaning)
+    state, step = _costs(row, measured)
+    cost = f"{state} bytes of state per parameter" + (
+        f", a step costs {step} times sgd's (measured here)" * bool(measured)
+    )
+    needs = f"; needs: {', '.join(sorted(row.needs))}" if row.needs else ""
     schedule = row.default_schedule["kind"]
-    state = f"{4 * row.state_slots} bytes of state per parameter"
-    drawn.caption = f"{state}; default schedule {schedule}; defaults: {row.default_source}"
+    drawn.caption = f"{row.formula}\n{cost}{needs}\ndefault schedule {schedule}; defaults: {row.default_source}"
     return drawn
 
 
 def schedules() -> RenderableType:
     drawn = _table("Schedules (x: share of the horizon after the warm-up)", "kind", "factor", "parameters", "source")
     for kind in SCHEDULES.values():
-        names = ", ".join(p.name for p in (*kind.parameters, WARMUP))
+        names = ", ".join(p.name for p in kind.parameters) or "-"
         drawn.add_row(kind.name, kind.formula, names, kind.source)
+    shapes = ", ".join(WARMUP_SHAPES)
+    drawn.caption = f"each may begin with a warm-up: warmup (share of the horizon), warmup_shape ({shapes})"
     return drawn
 
 
@@ -95,6 +123,11 @@ def schedule_page(kind: Kind) -> RenderableType:
     drawn = _table(f"{kind.name}: {kind.formula} ({kind.source})", "parameter", "default", "bounds", "meaning")
     for p in (*kind.parameters, WARMUP):
         drawn.add_row(p.name, short(p.default), f"{p.low:g} to {p.high:g}", p.meaning)
+    shapes = ", ".join(WARMUP_SHAPES)
+    drawn.add_row("warmup_shape", "linear", shapes, "how the rate rises")
+    if kind.follows_metric:
+        drawn.add_row("signal", SIGNALS[0], ", ".join(SIGNALS), "what the schedule follows")
+    drawn.caption = "\n".join(text for text in (kind.meaning, kind.note) if text)
     return drawn
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tuner.analysis.looks import smallest_decisive
 from tuner.analysis.plan import plan_cost
-from tuner.records import Assignment, Horizon, Outcome, Phase, RunSpec
+from tuner.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting
 from tuner.reporting.live import clock
 from tuner.search.proposals import split
 from tuner.space import SearchSpace
@@ -17,6 +17,8 @@ from tuner.spec import StudySpec
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+
+    from tuner.training.workloads.base import Workload
 
 TIMED_STEPS = 20
 
@@ -92,6 +94,50 @@ def confirmation(spec: StudySpec) -> str:
     return text
 
 
+def groups(spec: StudySpec) -> Iterator[RenderableType]:
+    """Draw which parameter lands in which param group, for each arm's default; arms that agree share a table.
+
+    Raises:
+        WorkloadError: a pattern of the recipe matches no parameter.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from tuner.training.environment import seed_everything
+    from tuner.training.param_groups import folded
+    from tuner.training.workloads.base import Workload
+    from tuner.training.workloads.load import load
+
+    target = load(spec.workload)
+    if not isinstance(target, Workload):
+        yield Text("Param groups: a function makes its model only while it trains.")
+        return
+    seen: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    for arm in spec.arms:
+        seed_everything(0)
+        seen.setdefault(tuple(_landed(arm.default, target, folded)), []).append(arm.arm)
+    for rows, arms in seen.items():
+        table = Table(title=f"Param groups of {', '.join(arms)}, with the default's values", title_justify="left")
+        for name in ("optimizer", "learning rate", "decay", "tensors", "numbers", "parameters"):
+            table.add_column(name, justify="right" if name in ("tensors", "numbers") else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        yield table
+
+
+def _landed(setting: Setting, workload: Workload, folded: Callable[[Sequence[str]], str]) -> Iterator[tuple[str, ...]]:
+    import torch
+
+    from tuner.training.optimizers.landing import landings
+
+    workload.place(torch.device("cpu"), setting.recipe)
+    model = workload.model(0)
+    for found in landings(workload.optimizer(setting, model, TIMED_STEPS), model):
+        rate = "frozen" if found.learning_rate is None else f"{found.learning_rate:g}"
+        decay = f"{found.decay:g}" if found.decay else "none"
+        yield found.optimizer or "-", rate, decay, str(len(found.names)), f"{found.numbers:,}", folded(found.names)
+
+
 def timed(spec: StudySpec) -> Mapping[str, tuple[float, float]]:
     """Train a few steps of each arm's default here; return seconds per step and per evaluation, by arm."""
     from tuner.training.run import train, warm_up
@@ -107,13 +153,12 @@ def timed(spec: StudySpec) -> Mapping[str, tuple[float, float]]:
             phase=Phase.EXPLORE,
             seed=0,
             horizon=Horizon(steps, "steps"),
-            setting=arm.family.default,
+            setting=arm.default,
             workload=spec.workload,
             metric=spec.metric,
             direction=spec.direction,
             threads=spec.resources.threads,
             device=spec.resources.device,
-            precision=spec.resources.precision,
         )
         for _ in range(2):  # the first one loads the data
             began, training = time.perf_counter(), train(Assignment(probe, 1))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tuner.analysis.contest import INCONCLUSIVE, SINGLE, TIE, WINNER
 from tuner.analysis.evidence import ArmRow, Evidence
 from tuner.analysis.references import Gain
+from tuner.recipe import changed
 from tuner.records import Scalar, short
 
 HEADLINES: Mapping[str, str] = {
@@ -83,9 +84,16 @@ def settings(values: Mapping[str, Scalar]) -> str:
 
 
 def schedule(evidence: Evidence) -> str:
-    """The kind, then its parameters that are not zero."""
+    """The kind, then its parameters that are not zero, the warm-up's shape only where there is a warm-up."""
     rest = {name: value for name, value in evidence.schedule.items() if name != "kind" and value}
+    if not rest.get("warmup"):
+        rest.pop("warmup_shape", None)
     return str(evidence.schedule["kind"]) + (f" ({settings(rest)})" if rest else "")
+
+
+def recipe(evidence: Evidence) -> str:
+    """What else differs from the plainest training; empty where nothing does."""
+    return settings(changed(evidence.setting.recipe))
 
 
 def confirmed(row: ArmRow) -> str:

@@ -91,7 +91,7 @@ class ArmSearch:
             setting, encoded = self._known[index]
             assert encoded is not None
             point = encoded
-            source = Source.DEFAULT if setting == self.space.family.default else Source.CURRENT
+            source = self.space.source_of(setting)
         elif index < self.split.known + self.split.sobol or self._sampler == "sobol":
             source, point = Source.SOBOL, sobol_point(self.space, self._seed, index - self.split.known)
         elif self._sampler == "random":

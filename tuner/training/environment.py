@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from tuner.errors import InputError
+from tuner.recipe import PRECISIONS
 from tuner.records import RunSpec
 
-PRECISIONS = ("float32", "bfloat16")
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
@@ -42,16 +43,16 @@ def device_name(device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Return the context for forward passes: none for float32, autocast for bfloat16.
+    """Return the context for forward passes: none for float32, else autocast.
 
     Raises:
-        InputError: another precision; float16 would need its loss scaled, which changes what a step is.
+        InputError: another precision.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision is {precision!r}; expected {' or '.join(PRECISIONS)}.")
     if precision == "float32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=_DTYPES[precision])
 
 
 def seed_everything(seed: int) -> None:

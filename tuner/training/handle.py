@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeAlias, final
 
@@ -14,10 +14,13 @@ import torch
 from torch import nn
 
 from tuner.errors import Place, WorkloadError, wrong
+from tuner.families import HORIZON, family
+from tuner.recipe import complete, item
 from tuner.records import Assignment, Horizon, Measurement, Outcome, Phase, RunResult, RunSpec, Scalar, Setting
 from tuner.schedules import Schedule
+from tuner.training.averaging import Average
 from tuner.training.checkpoint import Checkpoints
-from tuner.training.environment import capture_rng, choose_device, prepared, restore_rng
+from tuner.training.environment import autocast, capture_rng, choose_device, prepared, restore_rng
 from tuner.training.optimizers import Bundle, build
 from tuner.training.progress import Progress
 
@@ -50,13 +53,45 @@ class _Channel:
 
 
 @final
+class Recipe(Mapping[str, Scalar]):
+    """A run's complete recipe; it notes which items were read, so that none is ignored in silence."""
+
+    def __init__(self, given: Mapping[str, Scalar]) -> None:
+        self._values = complete(given)
+        self._read: set[str] = {"batch_reference"}
+
+    def __getitem__(self, name: str) -> Scalar:
+        self._read.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def take(self, *names: str) -> None:
+        """Note that these items are honoured."""
+        self._read.update(names)
+
+    @property
+    def untaken(self) -> dict[str, Scalar]:
+        """What is set, and was never read."""
+        return {k: v for k, v in self._values.items() if k not in self._read and v != item(k).default}
+
+
+@final
 class Run:
     """One run in training: ask it what to train with, report to it what came out.
 
     Attributes:
         spec: everything about the run; ``seed``, ``setting``, ``horizon`` and ``options`` are short for its parts.
         device: where to train. The generators are seeded and the threads set before the function is called.
-        schedule: gives the multipliers of each step; pass them to the optimizer's ``apply``.
+        schedule: gives the multipliers of each step; pass them to the optimizer's ``apply``. Read it anew at each
+            step: a schedule that follows a metric changes with each report.
+        recipe: the rest of the setting. What the study sets there has to be honoured: ``optimizer`` takes clipping,
+            accumulation, loss scaling and the param groups upon it, ``autocast`` the precision, ``average`` averaged
+            weights; read ``recipe["batch_size"]`` and ``recipe["label_smoothing"]`` yourself.
         wants_test: whether this is the one run that may evaluate the test split (``report_test``).
     """
 
@@ -64,8 +99,10 @@ class Run:
         self.spec: RunSpec = assignment.spec
         self.device = device
         self.schedule = Schedule.of(self.spec.setting.schedule)
+        self.recipe = Recipe(self.spec.setting.recipe)
         self._progress, self._channel = progress, channel
         self._checkpoints = Checkpoints(assignment)
+        self._bundles: list[Bundle] = []
         self._total: int | None = round(self.horizon.amount) if self.horizon.unit == "steps" else None
         self._clock = time.perf_counter()
 
@@ -96,16 +133,55 @@ class Run:
         return self._total
 
     def optimizer(self, model: nn.Module | Mapping[str, nn.Module]) -> Bundle:
-        """Build the run's optimizers for a model (see ``optimizers.build``)."""
-        return build(self.setting, model)
+        """Build the run's optimizers for a model (see ``optimizers.build``).
+
+        Call its ``backward(loss)`` instead of ``loss.backward()``: it accumulates, and scales the loss for float16.
+
+        Raises:
+            WorkloadError: the family is timed to the horizon, which is in epochs, and ``total_steps`` was not called.
+        """
+        horizon = self._steps("an optimizer") if HORIZON in family(self.setting.family).needs else self._total or 1
+        self.recipe.take("clip_norm", "clip_value", "accumulation", "batch_scaling", "no_decay", "layer_decay")
+        self.recipe.take(*(name for name in self.recipe if ":" in name))
+        self._bundles.append(build(self.setting, model, horizon, self.device))
+        return self._bundles[-1]
+
+    def _steps(self, what: str) -> int:
+        if self._total is None:
+            found = f"asks for {what} before its length in steps is known"
+            todo = "Call run.total_steps(steps_per_epoch=...) first."
+            raise WorkloadError(wrong(Place("the training function"), found, "a known horizon", todo))
+        return self._total
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context for forward passes in the run's precision."""
+        return autocast(self.device, str(self.recipe["precision"]))
+
+    def average(self, model: nn.Module) -> Average | None:
+        """Return the average of a model's weights to evaluate instead, or None where the last ones are meant.
+
+        Call its ``update(step)`` after each step, evaluate its ``model``, and give BatchNorm statistics that fit with
+        :func:`tuner.training.averaging.calibrated`.
+        """
+        if self.recipe["average"] == "none":
+            return None
+        self.recipe.take("ema_decay", "swa_start")
+        return Average(model, self.setting.recipe, self._steps("averaged weights"))
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Count what happens inside as evaluation, not as training."""
+        """Count what happens inside as evaluation, not as training.
+
+        Optimizers that keep other weights for evaluation are switched to them, and back.
+        """
         self._lap()
+        for bundle in self._bundles:
+            bundle.eval()
         try:
             yield
         finally:
+            for bundle in self._bundles:
+                bundle.train()
             now = time.perf_counter()
             self._progress.eval_seconds += now - self._clock
             self._clock = now
@@ -128,6 +204,7 @@ class Run:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise _Diverged(f"{name} became {value} at step {step}{f' of {self._total}' if self._total else ''}")
+        self._follow(int(step), values)
         measurement = self._progress.measure(values)
         rng = capture_rng()
         self._channel.hand_over(measurement)
@@ -154,7 +231,8 @@ class Run:
         seconds = self._progress.train_seconds
         due = self._checkpoints.due(seconds, evaluated=True)
         if due:
-            whole = {"user": dict(state), "progress": self._progress.to_state(), "rng": capture_rng()}
+            whole: dict[str, Any] = {"user": dict(state), "progress": self._progress.to_state(), "rng": capture_rng()}
+            whole["schedule"] = self.schedule.state_json()
             self._checkpoints.save(whole, seconds)
         return due
 
@@ -168,11 +246,24 @@ class Run:
         if saved is None:
             return None
         self._progress.resume(saved["progress"])
+        self.schedule = self.schedule.with_state(saved["schedule"])
         self._checkpoints.resumed(self._progress.train_seconds)
         restore_rng(saved["rng"])
         self._clock = time.perf_counter()
         state: dict[str, Any] = saved["user"]
         return state
+
+    def _follow(self, step: int, values: Mapping[str, float]) -> None:
+        """Show a schedule that follows a metric what was measured."""
+        if self.schedule.state is None:
+            return
+        name = self.spec.metric if self.schedule.signal == "validation" else "train_loss"
+        if name not in values:
+            found = f"reports {', '.join(values) or 'nothing'}"
+            expected = f"{name!r} in each report, which the schedule {self.schedule.kind.name!r} follows"
+            raise WorkloadError(wrong(Place("the training function"), found, expected))
+        sign = -1.0 if name == self.spec.metric and self.spec.direction == "maximize" else 1.0
+        self.schedule = self.schedule.after(step, self._steps("a measurement"), sign * values[name])
 
     def _lap(self) -> None:
         now = time.perf_counter()
@@ -193,6 +284,10 @@ class Run:
             found = f"returned after step {measured[-1].step}"
             todo = "Train until the horizon and report the number of updates made, counted from 1."
             raise WorkloadError(wrong(place, found, f"a report at step {self._total}, the run's horizon", todo))
+        if untaken := self.recipe.untaken:
+            found = f"never took {', '.join(f'{name} = {value}' for name, value in untaken.items())} of the recipe"
+            todo = "Use run.recipe[...], run.autocast() or run.average(model), or leave it out of the study."
+            raise WorkloadError(wrong(place, found, "what the study sets to be honoured", todo))
         return values[-1]
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tuner.errors import Place, WorkloadError, wrong
-from tuner.records import Assignment, Measurement, Outcome, Phase, RunResult
+from tuner.errors import InputError, Place, WorkloadError, wrong
+from tuner.recipe import complete
+from tuner.records import Assignment, Measurement, Outcome, Phase, RunResult, RunSpec, derive_seed
 from tuner.schedules import Schedule
+from tuner.training.averaging import Average, calibrated
 from tuner.training.checkpoint import Checkpoints
 from tuner.training.environment import (
     capture_rng,
@@ -26,8 +30,8 @@ from tuner.training.optimizers import Bundle
 from tuner.training.progress import Progress
 from tuner.training.workloads.base import Batch, Workload
 
-CUDA_CHECK_STEPS = 50
-"""On CUDA losses are looked at after so many steps, for each look waits for the device; on the CPU at once."""
+CHECK_STEPS = 50
+"""Losses are looked at after so many steps at the latest: each look makes the CPU wait for a GPU."""
 
 
 def train_workload(
@@ -46,58 +50,72 @@ def train_workload(
     """
     spec, run = assignment.spec, progress or Progress()
     device, checkpoints = choose_device(spec.device), Checkpoints(assignment)
-    schedule = Schedule.of(spec.setting.schedule)
+    recipe, schedule = complete({**workload.recipe, **spec.setting.recipe}), Schedule.of(spec.setting.schedule)
     with prepared(spec, device):
-        workload.place(device, spec.precision)
+        workload.place(device, recipe)
         _check(workload, spec.phase)
-        horizon = spec.horizon.steps(workload.steps_per_epoch)
-        eval_every = workload.eval_every_steps or workload.steps_per_epoch
+        batches_per_step = int(recipe["accumulation"])
+        steps_per_epoch = max(1, workload.steps_per_epoch // batches_per_step)
+        horizon = spec.horizon.steps(steps_per_epoch)
+        eval_every = workload.eval_every_steps or steps_per_epoch
         seed_everything(spec.seed)
         model = workload.model(spec.seed).to(device)
-        bundle = workload.optimizer(spec.setting, model)
+        bundle = workload.optimizer(replace(spec.setting, recipe=recipe), model, horizon)
+        average = None if recipe["average"] == "none" else Average(model, recipe, horizon)
+        if average is not None and bundle.switches:
+            raise InputError(f"average is {recipe['average']!r}, but {spec.setting.family} averages by itself.")
         model.train()
         bundle.train()
         saved = checkpoints.load()
         if saved is not None:
             model.load_state_dict(saved["model"])
             bundle.load_state_dict(saved["bundle"])
+            if average is not None:
+                average.load_state_dict(saved["average"])
+            schedule = schedule.with_state(saved["schedule"])
             run.resume(saved["progress"])
             checkpoints.resumed(run.train_seconds)
             restore_rng(saved["rng"])
-        data = _Data(workload, spec.seed, run.step, saved["epoch_rng"] if saved else None)
-        losses, clock = _Losses(device), _Clock(device)
+        data = _Data(workload, spec.seed, run.step * batches_per_step, saved["epoch_rng"] if saved else None)
+        losses, clock = _Losses(saved["losses"] if saved else (0.0, 0)), _Clock(device)
 
         while run.step < horizon:
-            batch = data.next()
             bundle.apply(schedule.multipliers(run.step, horizon))
-            losses.add(workload.train_step(model, workload.to_device(batch), bundle))
+            for _ in range(batches_per_step):
+                losses.add(workload.train_step(model, workload.to_device(data.next()), bundle))
             run.step += 1
+            if average is not None:
+                average.update(run.step)
             evaluating = run.step == horizon or run.step % eval_every == 0
             run.train_seconds += clock.lap(wait=evaluating)
             saving = checkpoints.due(run.train_seconds, evaluating)
             if (evaluating or saving or losses.full) and (bad := losses.first_bad()) is not None:
-                run.step -= bad.steps_ago
+                run.step -= bad.batches_ago // batches_per_step
                 return run.ended(Outcome.DIVERGED, f"loss became {bad.value} at step {run.step} of {horizon}")
             rng = capture_rng() if evaluating or saving else {}
             if evaluating:
-                values = _evaluate(workload, model, bundle, "validation", spec.metric)
+                values = _evaluate(workload, model, bundle, average, "validation", spec)
                 run.eval_seconds += clock.lap(wait=True)
                 if not math.isfinite(values[spec.metric]):
                     what = f"validation {spec.metric} became {values[spec.metric]}"
                     return run.ended(Outcome.DIVERGED, f"{what} at step {run.step} of {horizon}")
                 if not _weights_finite(model):
                     return run.ended(Outcome.DIVERGED, f"a weight is not finite at step {run.step} of {horizon}")
-                run.measure(values)
+                schedule = schedule.after(run.step, horizon, _signal(schedule, values, losses.mean(), spec))
+                run.measure({"train_loss": losses.mean(), **values})
+                losses.forget()
             if saving:
-                state = {"model": model.state_dict(), "bundle": bundle.state_dict(), "progress": run.to_state()}
-                checkpoints.save({**state, "rng": rng, "epoch_rng": data.epoch_rng}, run.train_seconds)
+                state: dict[str, Any] = {"model": model.state_dict(), "bundle": bundle.state_dict()}
+                state |= {"average": average and average.state_dict(), "schedule": schedule.state_json()}
+                state |= {"progress": run.to_state(), "losses": losses.sums, "rng": rng, "epoch_rng": data.epoch_rng}
+                checkpoints.save(state, run.train_seconds)
             if evaluating:
                 yield run.measurements[-1]
                 restore_rng(rng)
                 clock.lap()
 
         if spec.phase is Phase.TEST:
-            run.tests = _evaluate(workload, model, bundle, "test", spec.metric)
+            run.tests = _evaluate(workload, model, bundle, average, "test", spec)
             run.eval_seconds += clock.lap(wait=True)
         return run.ended(Outcome.COMPLETED, value=run.measurements[-1].values[spec.metric])
 
@@ -115,18 +133,34 @@ def _check(workload: Workload, phase: Phase) -> None:
         raise WorkloadError(wrong(Place(name), "has no test split", "one for a run of the phase 'test'", todo))
 
 
-def _evaluate(workload: Workload, model: nn.Module, bundle: Bundle, split: str, metric: str) -> dict[str, float]:
-    model.eval()
+def _evaluate(
+    workload: Workload, model: nn.Module, bundle: Bundle, average: Average | None, split: str, spec: RunSpec
+) -> dict[str, float]:
+    """Evaluate the weights that are meant to be: averaged ones with BatchNorm statistics of their own."""
+    shown = model if average is None else average.model
+    shown.eval()
     bundle.eval()
-    with torch.no_grad(), workload.autocast():
-        values = {name: float(value) for name, value in workload.evaluate(model, split).items()}
+    with ExitStack() as stack:
+        if shown is not model or bundle.switches:
+            batches = workload.train_batches(0, derive_seed(spec.seed, "calibration"))
+            stack.enter_context(calibrated(shown, map(workload.to_device, batches), workload.calibrate))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(workload.autocast())
+        values = {name: float(value) for name, value in workload.evaluate(shown, split).items()}
     model.train()
     bundle.train()
-    if metric not in values:
+    if spec.metric not in values:
         place, found = Place(f"{type(workload).__name__}.evaluate()"), f"returned {', '.join(values) or 'nothing'}"
         todo = "Return it too, or name another metric in the study."
-        raise WorkloadError(wrong(place, found, f"{metric!r}, the study's metric, among them", todo))
+        raise WorkloadError(wrong(place, found, f"{spec.metric!r}, the study's metric, among them", todo))
     return values
+
+
+def _signal(schedule: Schedule, values: Mapping[str, float], train_loss: float, spec: RunSpec) -> float:
+    """What a schedule that follows the training looks at; smaller is better."""
+    if schedule.signal != "validation":
+        return train_loss
+    return values[spec.metric] * (-1.0 if spec.direction == "maximize" else 1.0)
 
 
 def _weights_finite(model: nn.Module) -> bool:
@@ -134,33 +168,41 @@ def _weights_finite(model: nn.Module) -> bool:
 
 
 class _Bad:
-    """A loss that is not finite, and how many steps ago it was."""
+    """A loss that is not finite, and how many batches ago it was."""
 
-    def __init__(self, value: float, steps_ago: int) -> None:
-        self.value, self.steps_ago = value, steps_ago
+    def __init__(self, value: float, batches_ago: int) -> None:
+        self.value, self.batches_ago = value, batches_ago
 
 
 class _Losses:
-    """The losses that nobody has looked at yet."""
+    """The losses that nobody has looked at yet, and the sum and count of those since the last measurement."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._interval = CUDA_CHECK_STEPS if device.type == "cuda" else 1
+    def __init__(self, sums: tuple[float, int]) -> None:
+        self.sums = sums
         self._waiting: list[Tensor] = []
 
     def add(self, loss: Tensor) -> None:
-        self._waiting.append(loss.detach().reshape(()))
+        self._waiting.append(loss)
 
     @property
     def full(self) -> bool:
-        return len(self._waiting) >= self._interval
+        return len(self._waiting) >= CHECK_STEPS
 
     def first_bad(self) -> _Bad | None:
-        values = torch.stack(self._waiting).tolist() if self._waiting else []
+        """Look at all that wait, in one transfer."""
+        values = torch.stack([loss.detach().reshape(()) for loss in self._waiting]).tolist() if self._waiting else []
         self._waiting.clear()
+        self.sums = self.sums[0] + sum(values), self.sums[1] + len(values)
         for index, value in enumerate(values):
             if not math.isfinite(value):
                 return _Bad(value, len(values) - 1 - index)
         return None
+
+    def mean(self) -> float:
+        return self.sums[0] / max(self.sums[1], 1)
+
+    def forget(self) -> None:
+        self.sums = 0.0, 0
 
 
 class _Clock:

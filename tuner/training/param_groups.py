@@ -1,12 +1,16 @@
-"""Which parameters of a model decay; no optimizer is built here."""
+"""Which parameters of a model train, decay and learn how fast, by rule and by pattern; no optimizer is built here."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from torch import nn
 
-from tuner.errors import WorkloadError
+from tuner.errors import Place, WorkloadError, wrong
+from tuner.recipe import FREEZE, MULTIPLIER, NO_DECAY, complete, pattern_of
+from tuner.records import Scalar
 
 NORMS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._NormBase,
@@ -15,29 +19,147 @@ NORMS: tuple[type[nn.Module], ...] = (
     nn.RMSNorm,
     nn.LocalResponseNorm,
 )
-"""The modules none of whose parameters decay, whatever their shape."""
+"""The modules none of whose parameters decay, whatever their shape (unless the rule is ``nothing``)."""
+
+EMBEDDINGS: tuple[type[nn.Module], ...] = (nn.Embedding, nn.EmbeddingBag)
 
 
-def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Split the trainable parameters into those that decay and those that do not (weight decay 0).
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parameters that are treated alike: ``scale`` multiplies their learning rate; ``decays`` if decay acts on them.
 
-    Biases, every other parameter of at most one dimension and all parameters of norms do not decay. A
-    parameter that modules share is in one group only; if any of its modules is a norm it does not decay.
-    Source: Goyal et al. 2017, arXiv 1706.02677, section 5.3 (no decay on BatchNorm); Jia et al. 2018, arXiv
-    1807.11205, section 3.1 (none on biases).
+    ``embeddings`` are the names of those that are tables of embeddings, which some optimizers treat apart.
+    """
 
-    Returns:
-        One or two param groups in the model's own order; an empty group is left out.
+    names: tuple[str, ...]
+    params: tuple[nn.Parameter, ...]
+    scale: float
+    decays: bool
+    embeddings: frozenset[str] = frozenset()
+
+    @property
+    def count(self) -> int:
+        """How many numbers they hold."""
+        return sum(p.numel() for p in self.params)
+
+
+def groups(model: nn.Module, recipe: Mapping[str, Scalar]) -> tuple[Group, ...]:
+    """Divide the trainable parameters of a model by decay and learning rate, in the model's own order.
+
+    Biases, every other parameter of at most one dimension and all parameters of norms do not decay (rule
+    ``bias+norm``: Goyal et al. 2017, arXiv 1706.02677, section 5.3; Jia et al. 2018, arXiv 1807.11205, section 3.1),
+    nor do embeddings (``bias+norm+embedding``) or what a ``no_decay:`` pattern names. Multipliers of patterns and of
+    the layer-wise decay multiply. What ``freeze:`` names stops training: its ``requires_grad`` is set to False. A
+    parameter that modules share is in one group only.
 
     Raises:
-        WorkloadError: the model has no trainable parameter.
+        WorkloadError: a pattern matches no parameter, or nothing is left to train.
     """
-    norms = {id(p) for module in model.modules() if isinstance(module, NORMS) for p in module.parameters(recurse=False)}
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    if not trainable:
+    values = complete(recipe)
+    named = dict(model.named_parameters())
+    matched = {key: _matches(key, named, model) for key in values if pattern_of(key)}
+    for key, names in matched.items():
+        if key.startswith(FREEZE) and values[key] == "yes":
+            for name in names:
+                named[name].requires_grad_(False)
+    trained = {name: p for name, p in named.items() if p.requires_grad}
+    if not trained:
         raise WorkloadError(f"the model {type(model).__name__} has no trainable parameter; expected at least one.")
-    plain = [p for p in trainable if p.ndim <= 1 or id(p) in norms]
-    held = {id(p) for p in plain}
-    decayed = [p for p in trainable if id(p) not in held]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    spared = _spared(model, trained, str(values["no_decay"]))
+    for key, names in matched.items():
+        if key.startswith(NO_DECAY) and values[key] == "yes":
+            spared |= names
+    scales = layer_scales(model, float(values["layer_decay"]))
+    tables = _owned(model, trained, EMBEDDINGS)
+    found: dict[tuple[float, bool], list[str]] = {}
+    for name in trained:
+        scale = scales.get(name, 1.0)
+        for key, names in matched.items():
+            if key.startswith(MULTIPLIER) and name in names:
+                scale *= float(values[key])
+        found.setdefault((scale, name not in spared), []).append(name)
+    return tuple(
+        Group(tuple(names), tuple(trained[name] for name in names), scale, decays, frozenset(tables & set(names)))
+        for (scale, decays), names in found.items()
+    )
+
+
+def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
+    """Return each parameter's factor under layer-wise decay: 1 in the top layer, ``decay`` times that below, and so on.
+
+    The layers are the children of the ``Sequential`` or ``ModuleList`` that holds the most parameters directly or
+    below it and has two children with parameters at least; what the model defines before them is one layer under the
+    first, what it defines after them one above the last. A model without such a container has its direct children as
+    layers. Source: Howard & Ruder 2018, arXiv 1801.06146, section 3.2; Clark et al. 2020, arXiv 2003.10555.
+    """
+    if decay == 1.0:
+        return {}
+    names = [name for name, _ in model.named_parameters()]
+    layers = _layers(model)
+    of = {name: index for index, prefix in enumerate(layers) for name in names if name.startswith(prefix)}
+    first = min((i for i, name in enumerate(names) if name in of), default=0)
+    depth = {name: of.get(name, -1 if i < first else len(layers)) for i, name in enumerate(names)}
+    top = max(depth.values(), default=0)
+    return {name: decay ** (top - level) for name, level in depth.items()}
+
+
+def folded(names: Sequence[str]) -> str:
+    """Return parameter names with the indices of repeated layers gathered.
+
+    >>> folded(["blocks.0.norm.weight", "blocks.1.norm.weight", "blocks.2.norm.weight", "head.weight"])
+    'blocks.[0-2].norm.weight, head.weight'
+    """
+    found: dict[str, list[tuple[int, ...]]] = {}
+    for name in names:
+        parts = name.split(".")
+        found.setdefault(".".join("*" if part.isdigit() else part for part in parts), []).append(
+            tuple(int(part) for part in parts if part.isdigit())
+        )
+    return ", ".join(_gathered(shape, indices) for shape, indices in found.items())
+
+
+def _gathered(shape: str, indices: Sequence[tuple[int, ...]]) -> str:
+    for position in zip(*indices, strict=True):
+        values = sorted(set(position))
+        whole = len(values) > 2 and values == list(range(values[0], values[-1] + 1))
+        text = f"[{values[0]}-{values[-1]}]" if whole else f"[{','.join(map(str, values))}]"
+        shape = shape.replace("*", str(values[0]) if len(values) == 1 else text, 1)
+    return shape
+
+
+def _matches(key: str, named: Mapping[str, nn.Parameter], model: nn.Module) -> set[str]:
+    found = pattern_of(key)
+    assert found is not None
+    names = {name for name in named if fnmatchcase(name, found[1])}
+    if not names:
+        some = ", ".join(list(named)[:4])
+        place, what = Place(f"recipe {key!r}"), f"matches no parameter of {type(model).__name__}"
+        expected = f"a glob on names such as {some}"
+        raise WorkloadError(wrong(place, what, expected, "'tuner check' lists all of them."))
+    return names
+
+
+def _spared(model: nn.Module, trained: Mapping[str, nn.Parameter], rule: str) -> set[str]:
+    if rule == "nothing":
+        return set()
+    spared = {name for name, p in trained.items() if p.ndim <= 1} | _owned(model, trained, NORMS)
+    return spared | _owned(model, trained, EMBEDDINGS) if rule == "bias+norm+embedding" else spared
+
+
+def _owned(model: nn.Module, trained: Mapping[str, nn.Parameter], kinds: tuple[type[nn.Module], ...]) -> set[str]:
+    held = {id(p) for module in model.modules() if isinstance(module, kinds) for p in module.parameters(recurse=False)}
+    return {name for name, p in trained.items() if id(p) in held}
+
+
+def _layers(model: nn.Module) -> list[str]:
+    """The name prefixes of the layers, from the bottom up."""
+    best, most = "", 0
+    for path, module in model.named_modules():
+        if not isinstance(module, nn.Sequential | nn.ModuleList):
+            continue
+        size = sum(p.numel() for p in module.parameters())
+        if size > most and sum(any(True for _ in child.parameters()) for child in module) > 1:
+            best, most = path, size
+    root = model.get_submodule(best)
+    inside = [name for name, child in root.named_children() if any(True for _ in child.parameters())]
+    return [f"{best}.{name}." if best else f"{name}." for name in inside]

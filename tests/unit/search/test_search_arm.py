@@ -16,7 +16,8 @@ from tuner.errors import StorageError
 from tuner.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord
 from tuner.search.arm import CONSTRAINT, INDEX, ArmSearch, distribution, open_arm, open_storage
 from tuner.search.proposals import random_point, sobol_point, split
-from tuner.space import ArmSpace, Dimension, read_space
+from tuner.space import ArmSpace, Dimension
+from tuner.space_files import read_space
 
 RATE = {"low": 1e-5, "high": 3e-2, "scale": "log"}
 DECAY = {"low": 1e-4, "high": 1.0, "scale": "log", "or_zero": True}
@@ -120,7 +121,7 @@ class TestKnownSettings:
         mine = Setting("adamw", hyper, schedule)
         arm = open_arm(open_storage(url), "toy", space.including(mine), "tpe", 0, 12, -1)
         first, second, third = (arm.propose(i) for i in range(3))
-        assert (first.source, first.setting) == (Source.DEFAULT, space.family.default)
+        assert (first.source, first.setting) == (Source.DEFAULT, space.default)
         assert (second.source, second.setting) == (Source.CURRENT, mine)
         assert second.coordinates["schedule.kind"] == "linear"
         assert third.source is Source.SOBOL

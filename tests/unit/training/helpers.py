@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from tuner.families import FAMILIES
+from tuner.families import family as family_named
 from tuner.records import Assignment, Horizon, Measurement, Phase, RunResult, RunSpec, Setting, WorkloadRef
 from tuner.training.handle import Function
 from tuner.training.run import train
@@ -31,10 +31,13 @@ def assign(
     checkpoints: str = "",
     checkpoint_seconds: float = 0.0,
     attempt: int = 1,
+    recipe: Mapping[str, Any] | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    direction: str = "minimize",
     **rest: Any,
 ) -> Assignment:
-    setting = FAMILIES[family].default
-    given = schedule or {"kind": "cosine", "warmup": 0.1}
+    row = family_named(family)
+    given = schedule or ({"kind": "cosine", "warmup": 0.1} if row.schedules is None else dict(row.default_schedule))
     spec = RunSpec(
         study="s",
         arm=family,
@@ -42,10 +45,10 @@ def assign(
         phase=phase,
         seed=seed,
         horizon=Horizon(steps, unit),
-        setting=Setting(family, setting.hyperparameters, given),
+        setting=Setting(family, {**row.default.hyperparameters, **(hyperparameters or {})}, given, recipe or {}),
         workload=WorkloadRef(path, "", options or {}),
         metric=metric,
-        direction="minimize",
+        direction=direction,
         **rest,
     )
     return Assignment(spec, attempt, checkpoints, checkpoint_seconds)

@@ -10,6 +10,7 @@ from torch import nn
 
 from tuner.families import FAMILIES
 from tuner.records import Outcome, Phase
+from tuner.training.averaging import calibrated
 from tuner.training.handle import Run
 from tuner.training.run import train
 
@@ -21,8 +22,8 @@ def regression(run: Run, die_at: int = 0) -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(64, 4, generator=generator), torch.randn(64, generator=generator)
     model = nn.Sequential(nn.Dropout(0.2), nn.Linear(4, 1), nn.Flatten(0)).to(run.device)
-    bundle = run.optimizer(model)
     total = run.total_steps(steps_per_epoch=10)
+    bundle = run.optimizer(model)
     step = 0
     if state := run.load():
         model.load_state_dict(state["model"])
@@ -189,3 +190,103 @@ def test_the_handle_answers() -> None:
         "threads": 1,
         "total": 14,
     }
+
+
+def whole(run: Run) -> None:
+    """A loop that honours the whole recipe."""
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    total = run.total_steps(steps_per_epoch=10)
+    bundle, average = run.optimizer(model), run.average(model)
+    size, smoothing = int(run.recipe["batch_size"]), float(run.recipe["label_smoothing"])
+    assert (size, smoothing) == (8, 0.1)
+    x = torch.linspace(-1, 1, 2 * size).reshape(size, 2)
+    for step in range(total):
+        bundle.apply(run.schedule.multipliers(step, total))
+        updated = False
+        while not updated:
+            bundle.zero_grad()
+            with run.autocast():
+                loss = model(x).float().square().mean()
+            bundle.backward(loss)
+            updated = bundle.step()
+        if average is not None:
+            average.update(step + 1)
+    assert average is not None
+    shown = average.model
+    with torch.no_grad(), run.evaluating(), calibrated(shown, [x], lambda net, batch: net(batch)):
+        shown.eval()
+        run.report(step=total, loss=shown(x).float().square().mean().item())
+
+
+RECIPE = {
+    "batch_size": 8,
+    "label_smoothing": 0.1,
+    "accumulation": 2,
+    "clip_norm": 1.0,
+    "average": "ema",
+    "ema_decay": 0.9,
+    "precision": "bfloat16",
+    "multiplier:0.*": 0.1,
+}
+
+
+def test_a_function_can_honour_the_whole_recipe() -> None:
+    result = trained(assign(steps=20, recipe=RECIPE), whole)
+    assert result.outcome is Outcome.COMPLETED, result.traceback
+    assert result.value is not None
+    assert result.value < 0.5
+
+
+@pytest.mark.parametrize("name", ["batch_size", "label_smoothing", "average", "precision"])
+def test_what_the_study_sets_and_the_function_ignores_fails_the_run(name: str) -> None:
+    result = trained(assign(steps=20, recipe={name: RECIPE[name]}), regression)
+    assert result.outcome is Outcome.FAILED
+    assert f"never took {name} = {RECIPE[name]}" in result.reason
+    assert "expected what the study sets to be honoured" in result.reason
+
+
+def test_a_family_that_is_timed_to_the_horizon_has_to_know_it() -> None:
+    def early(run: Run) -> None:
+        run.optimizer(nn.Linear(1, 1))
+
+    result = trained(assign(family="ademamix", steps=2, unit="epochs"), early)
+    assert "asks for an optimizer before its length in steps is known" in result.reason
+    assert trained(assign(family="ademamix", steps=20), regression).outcome is Outcome.COMPLETED
+
+
+def test_optimizers_are_switched_around_an_evaluation() -> None:
+    modes: list[bool] = []
+
+    def function(run: Run) -> None:
+        bundle = run.optimizer(nn.Linear(1, 1))
+        modes.append(bundle.parts["main"].param_groups[0]["train_mode"])
+        with run.evaluating():
+            modes.append(bundle.parts["main"].param_groups[0]["train_mode"])
+        modes.append(bundle.parts["main"].param_groups[0]["train_mode"])
+        run.report(step=20, loss=1.0)
+
+    result = trained(assign(family="schedule-free-sgd", steps=20), function)
+    assert result.outcome is Outcome.COMPLETED, result.traceback
+    assert modes == [True, False, True]
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_schedule_that_follows_the_metric_sees_each_report(direction: str) -> None:
+    rates: list[float] = []
+
+    def function(run: Run) -> None:
+        for step in range(20):
+            rates.append(run.schedule.multipliers(step, 20).lr)
+            run.report(step=step + 1, loss=(1.0 if direction == "minimize" else -1.0) * (step + 1))
+
+    schedule = {"kind": "plateau", "patience": 0.2, "signal": "validation"}
+    result = trained(assign(steps=20, schedule=schedule, direction=direction), function)
+    assert result.outcome is Outcome.COMPLETED, result.traceback
+    assert rates[0] == 1.0
+    assert rates[-1] < 0.2
+
+
+def test_a_schedule_that_follows_the_training_loss_wants_it_reported() -> None:
+    result = trained(assign(steps=20, schedule={"kind": "plateau"}), other)
+    assert result.outcome is Outcome.FAILED
+    assert "reports accuracy; expected 'train_loss' in each report" in result.reason

@@ -37,14 +37,23 @@ def test_a_workload_repeats_bit_for_bit(path: str) -> None:
     assert numbers(results[0]) != numbers(trained(assign(path, seed=4, **SMALL[path])))
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_and_schedule_trains_and_repeats(family: str, kind: str) -> None:
-    results = [trained(assign(family=family, schedule={"kind": kind, "warmup": 0.25})) for _ in range(2)]
+def repeats_and_learns(spec: Any) -> None:
+    results = [trained(spec) for _ in range(2)]
     assert results[0].outcome is Outcome.COMPLETED, results[0].traceback
     assert numbers(results[0]) == numbers(results[1])
     first, last = results[0].measurements[0], results[0].measurements[-1]
     assert last.values["loss"] < first.values["loss"]
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("family", ["sgdm", "adamw"])
+def test_every_schedule_trains_and_repeats(family: str, kind: str) -> None:
+    repeats_and_learns(assign(family=family, schedule={"kind": kind, "warmup": 0.25}))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_and_repeats(family: str) -> None:
+    repeats_and_learns(assign(family=family))
 
 
 def test_measurements_come_at_each_epoch_and_at_the_horizon() -> None:
@@ -144,7 +153,7 @@ def test_another_value_that_is_not_finite_is_left_out() -> None:
 
     result = trained(assign(), Extra())
     assert result.outcome is Outcome.COMPLETED
-    assert set(result.measurements[-1].values) == {"loss"}
+    assert set(result.measurements[-1].values) == {"loss", "train_loss"}
 
 
 def test_a_metric_that_is_not_returned_fails_the_run() -> None:
@@ -183,33 +192,107 @@ def test_the_test_split_is_evaluated_once_and_in_its_phase_only() -> None:
     assert "has no test split" in trained(assign(phase=Phase.TEST), NoTest()).reason
 
 
-def test_gradients_are_clipped() -> None:
+def test_a_workloads_own_recipe_counts_and_a_settings_counts_more() -> None:
     class Clipped(ToyQuadratic):
-        clip_norm = 1e-3
+        recipe: Mapping[str, Any] = {"clip_norm": 1e-3}
 
-    spec = assign(steps=1, schedule={"kind": "constant"})
-    workload = Clipped()
-    seen: list[Tensor] = []
-
-    class Watching(Clipped):
         def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:
             loss = super().train_step(model, batch, bundle)
             seen.append(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm())
             return loss
 
-    assert trained(spec, workload).outcome is Outcome.COMPLETED
-    trained(spec, Watching())
-    assert float(seen[0]) == pytest.approx(1e-3, rel=1e-3)
+    seen: list[Tensor] = []
+    trained(assign(steps=1, schedule={"kind": "constant"}), Clipped())
+    trained(assign(steps=1, schedule={"kind": "constant"}, recipe={"clip_norm": 0.5}), Clipped())
+    assert [float(norm) for norm in seen] == pytest.approx([1e-3, 0.5], rel=1e-3)
 
 
-def test_bfloat16_trains_and_float16_is_refused() -> None:
-    whole = trained(assign(DIGITS, metric="accuracy", steps=5))
-    half = trained(assign(DIGITS, metric="accuracy", steps=5, precision="bfloat16"))
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_trains(precision: str) -> None:
+    whole = trained(assign(DIGITS, metric="accuracy", steps=20))
+    half = trained(assign(DIGITS, metric="accuracy", steps=20, recipe={"precision": precision}))
     assert half.outcome is Outcome.COMPLETED, half.traceback
     assert half.measurements[-1].values["loss"] != whole.measurements[-1].values["loss"]
-    refused = trained(assign(DIGITS, metric="accuracy", steps=5, precision="float16"))
-    assert refused.outcome is Outcome.FAILED
-    assert "expected float32 or bfloat16" in refused.reason
+    assert half.measurements[-1].values["loss"] == pytest.approx(whole.measurements[-1].values["loss"], rel=0.2)
+
+
+def test_accumulation_is_one_step_of_several_batches() -> None:
+    spec = assign(steps=1, unit="epochs", recipe={"accumulation": 4})
+    result = trained(spec)
+    assert result.outcome is Outcome.COMPLETED, result.traceback
+    assert result.step == 4, "an epoch has 16 batches"
+    again = [trained(assign(steps=8, recipe={"accumulation": 3, "precision": "float16"})) for _ in range(2)]
+    assert numbers(again[0]) == numbers(again[1])
+
+
+@pytest.mark.parametrize("recipe", [{"accumulation": 3}, {"precision": "float16", "clip_norm": 0.1}])
+def test_a_recipe_goes_on_bit_for_bit(recipe: dict[str, Any], tmp_path: Any) -> None:
+    def spec(**rest: Any) -> Any:
+        return assign(steps=20, options={"dropout": 0.3, "eval_every_steps": 3}, recipe=recipe, **rest)
+
+    whole = trained(spec())
+    generator = train(spec(checkpoints=str(tmp_path)))
+    next(generator), next(generator)
+    generator.close()
+    again = trained(spec(checkpoints=str(tmp_path), attempt=2))
+    assert again.resumed_at == 6
+    assert numbers(again) == numbers(whole)
+
+
+@pytest.mark.parametrize("rule", ["none", "linear", "sqrt"])
+def test_the_learning_rate_grows_with_the_effective_batch(rule: str) -> None:
+    rates: list[float] = []
+
+    class Watching(ToyQuadratic):
+        batch_size = 16
+
+        def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:
+            rates.append(bundle.learning_rate)
+            return super().train_step(model, batch, bundle)
+
+    recipe = {"batch_size": 32, "batch_reference": 16, "accumulation": 2, "batch_scaling": rule}
+    trained(assign(steps=1, schedule={"kind": "constant"}, recipe=recipe), Watching())
+    assert rates[0] == pytest.approx(0.1 * {"none": 1, "linear": 4, "sqrt": 2}[rule])
+
+
+@pytest.mark.parametrize("signal", ["train_loss", "validation"])
+def test_a_plateau_follows_its_signal_and_goes_on_bit_for_bit(signal: str, tmp_path: Any) -> None:
+    rates: list[float] = []
+
+    class Watching(ToyQuadratic):
+        def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:
+            rates.append(bundle.learning_rate)
+            return super().train_step(model, batch, bundle)
+
+    def spec(**rest: Any) -> Any:
+        schedule = {"kind": "plateau", "patience": 0.05, "factor": 0.5, "signal": signal, "threshold": 0.2}
+        return assign(steps=60, schedule=schedule, **rest)
+
+    whole = trained(spec(), Watching(eval_every_steps=4))
+    assert whole.outcome is Outcome.COMPLETED, whole.traceback
+    assert rates[0] == 0.1
+    assert len(set(rates)) > 2, "the rate was reduced"
+    generator = train(spec(checkpoints=str(tmp_path)), Watching(eval_every_steps=4))
+    for _ in range(9):
+        next(generator)
+    generator.close()
+    again = trained(spec(checkpoints=str(tmp_path), attempt=2), Watching(eval_every_steps=4))
+    assert again.resumed_at == 36
+    assert numbers(again) == numbers(whole)
+
+
+def test_the_mean_training_loss_is_measured() -> None:
+    losses: list[float] = []
+
+    class Watching(ToyQuadratic):
+        def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:
+            losses.append(float(loss := super().train_step(model, batch, bundle)))
+            return loss
+
+    result = trained(assign(steps=40), Watching(eval_every_steps=20))
+    assert [m.values["train_loss"] for m in result.measurements] == pytest.approx(
+        [sum(losses[:20]) / 20, sum(losses[20:]) / 20]
+    )
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
@@ -232,20 +315,20 @@ class Gan(Workload):
         for _ in range(self.steps_per_epoch):
             yield {"noise": torch.randn(8, 2, generator=generator), "real": torch.ones(8, 1)}
 
-    def optimizer(self, setting: Any, model: nn.Module) -> Bundle:
+    def optimizer(self, setting: Any, model: nn.Module, horizon: int) -> Bundle:
         from tuner.training.optimizers import build
 
-        return build(setting, dict(model.items()))  # type: ignore[operator]
+        return build(setting, dict(model.items()), horizon)  # type: ignore[operator]
 
     def train_step(self, model: Any, batch: Batch, bundle: Bundle) -> Tensor:
         fake = model["generator"](batch["noise"])
         bundle["discriminator"].zero_grad()
         judged = model["discriminator"](batch["real"]) - model["discriminator"](fake.detach())
-        (-judged.mean()).backward()
+        bundle["discriminator"].backward(-judged.mean())
         bundle["discriminator"].step()
         bundle["generator"].zero_grad()
         loss: Tensor = -model["discriminator"](fake).mean()
-        loss.backward()
+        bundle["generator"].backward(loss)
         bundle["generator"].step()
         return loss
 

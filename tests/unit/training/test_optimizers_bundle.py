@@ -1,33 +1,33 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from tuner.errors import WorkloadError
 from tuner.families import FAMILIES
 from tuner.schedules import Multipliers
 from tuner.training.optimizers import Bundle, build
 
+CYCLED = [name for name, row in FAMILIES.items() if row.momentum is not None]
 
-@pytest.mark.parametrize("name", FAMILIES)
+
+@pytest.mark.parametrize("name", CYCLED)
 def test_apply_acts_on_the_base_values_of_every_family(name: str) -> None:
-    bundle = build(FAMILIES[name].default, nn.Linear(3, 2))
-    values = FAMILIES[name].default.hyperparameters
+    bundle = build(FAMILIES[name].default, nn.Linear(3, 2), 10)
+    base = [(g["lr"], g["momentum"] if "momentum" in g else g["betas"][0]) for g in bundle.parts["main"].param_groups]
     for factor in (0.5, 0.25):
         bundle.apply(Multipliers(factor, 0.9))
-        for group in bundle.parts["main"].param_groups:
-            assert group["lr"] == values["learning_rate"] * factor
-            momentum = group["momentum"] if "momentum" in group else group["betas"][0]
-            assert momentum == values[FAMILIES[name].momentum or ""] * 0.9
-            if "betas" in group:
-                assert group["betas"][1] == values["beta2"]
-    assert bundle.learning_rate == values["learning_rate"] * 0.25
+        for group, (rate, momentum) in zip(bundle.parts["main"].param_groups, base, strict=True):
+            assert group["lr"] == rate * factor
+            assert (group["momentum"] if "momentum" in group else group["betas"][0]) == momentum * 0.9
 
 
 def test_a_schedule_without_momentum_leaves_it_alone() -> None:
-    bundle = build(FAMILIES["adamw"].default, nn.Linear(3, 2))
+    bundle = build(FAMILIES["adamw"].default, nn.Linear(3, 2), 10)
     bundle.apply(Multipliers(0.5))
     assert bundle.parts["main"].param_groups[0]["betas"] == (0.9, 0.999)
 
@@ -41,10 +41,11 @@ def test_groups_keep_their_own_base_learning_rates() -> None:
 
 def test_two_models_step_apart_and_are_scheduled_together() -> None:
     models = {"generator": nn.Linear(2, 2), "discriminator": nn.Linear(2, 1)}
-    bundle = build(FAMILIES["sgdm"].default, models)
+    bundle = build(FAMILIES["sgdm"].default, models, 10)
     bundle.apply(Multipliers(0.5))
     before = {name: model.weight.detach().clone() for name, model in models.items()}
-    (models["discriminator"](models["generator"](torch.ones(1, 2)))).sum().backward()
+    bundle["discriminator"].backward(models["discriminator"](models["generator"](torch.ones(1, 2))).sum())
+    assert models["generator"].weight.grad is None, "a loss reaches the bundle's own parameters only"
     bundle["discriminator"].step()
     assert torch.equal(models["generator"].weight, before["generator"])
     assert not torch.equal(models["discriminator"].weight, before["discriminator"])
@@ -57,10 +58,62 @@ def test_two_models_step_apart_and_are_scheduled_together() -> None:
         bundle["critic"]
 
 
-def test_a_partner_belongs_to_its_model() -> None:
-    p, q = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
-    bundle = Bundle({"net": torch.optim.SGD([p], lr=1.0), "net.partner": torch.optim.Adam([q], lr=0.1)})
-    assert list(bundle["net"].parts) == ["net", "net.partner"]
+def sgd(model: nn.Module, **recipe: Any) -> Bundle:
+    return Bundle({"main": torch.optim.SGD(model.parameters(), lr=0.1)}, recipe)
+
+
+def test_accumulated_batches_step_as_one_batch_of_their_mean() -> None:
+    torch.manual_seed(0)
+    one, many = nn.Linear(3, 1), nn.Linear(3, 1)
+    many.load_state_dict(one.state_dict())
+    x = torch.randn(8, 3)
+    whole, parts = sgd(one), sgd(many, accumulation=4)
+    for _ in range(2):
+        whole.zero_grad()
+        whole.backward(one(x).square().mean())
+        assert whole.step()
+        updated = []
+        for part in x.split(2):
+            parts.zero_grad()
+            parts.backward(many(part).square().mean())
+            updated.append(parts.step())
+        assert updated == [False, False, False, True]
+    assert torch.allclose(one.weight, many.weight, atol=1e-7)
+
+
+@pytest.mark.parametrize("recipe", [{"accumulation": 2}, {"precision": "float16"}])
+def test_gradients_that_were_not_divided_and_scaled_are_refused(recipe: dict[str, Any]) -> None:
+    model = nn.Linear(2, 1)
+    bundle = sgd(model, **recipe)
+    model(torch.ones(1, 2)).sum().backward()
+    with pytest.raises(WorkloadError, match=r"expected gradients that are divided and scaled. Call bundle.backward"):
+        bundle.step()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_gradients_are_clipped_after_they_are_unscaled(precision: str) -> None:
+    model = nn.Linear(2, 1, bias=False)
+    bundle = sgd(model, clip_norm=0.5, precision=precision)
+    bundle.backward(model(torch.tensor([[30.0, 40.0]])).sum())
+    bundle.step()
+    assert model.weight.grad is not None
+    assert model.weight.grad.flatten().tolist() == pytest.approx([0.3, 0.4], abs=1e-4)
+    bundle = sgd(model, clip_value=0.1, precision=precision)
+    bundle.zero_grad()
+    bundle.backward(model(torch.tensor([[30.0, -40.0]])).sum())
+    bundle.step()
+    assert model.weight.grad.flatten().tolist() == pytest.approx([0.1, -0.1])
+
+
+def test_float16_skips_updates_that_overflow_and_lowers_its_scale() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    bundle = sgd(model, precision="float16")
+    before = model.weight.item()
+    scale = bundle.state_dict()["main"]["scaler"]["scale"]
+    bundle.backward(model(torch.tensor([[3e38]])).sum())
+    bundle.step()
+    assert model.weight.item() == before
+    assert bundle.state_dict()["main"]["scaler"]["scale"] == scale / 2
 
 
 class Switching(torch.optim.SGD):
@@ -96,11 +149,11 @@ def test_a_restored_bundle_goes_on_bit_for_bit(name: str) -> None:
 
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
-    bundle = build(FAMILIES[name].default, model)
+    bundle = build(FAMILIES[name].default, model, 10)
     go(model, bundle, 0, 4)
     other = nn.Linear(3, 2)
     other.load_state_dict(model.state_dict())
-    second = build(FAMILIES[name].default, other)
+    second = build(FAMILIES[name].default, other, 10)
     second.load_state_dict(copy.deepcopy(bundle.state_dict()))
     go(model, bundle, 4, 8)
     go(other, second, 4, 8)

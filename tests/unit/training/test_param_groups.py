@@ -5,19 +5,21 @@ import torch
 from torch import nn
 
 from tuner.errors import WorkloadError
-from tuner.training.param_groups import decay_groups
+from tuner.training.param_groups import folded, groups, layer_scales
 from tuner.training.workloads.chars import CharTransformer
 from tuner.training.workloads.digits import DigitsCNN
 
 
-def names(model: nn.Module) -> tuple[set[str], set[str]]:
-    of = {id(p): name for name, p in model.named_parameters()}
-    decayed: set[str] = set()
-    plain: set[str] = set()
-    for group in decay_groups(model):
-        chosen = plain if group.get("weight_decay") == 0.0 else decayed
-        chosen.update(of[id(p)] for p in group["params"])
-    return decayed, plain
+def names(model: nn.Module, **recipe: str) -> tuple[set[str], set[str]]:
+    found = groups(model, recipe)
+    decayed = {name for group in found if group.decays for name in group.names}
+    return decayed, {name for group in found if not group.decays for name in group.names}
+
+
+def decoder() -> nn.Module:
+    workload = CharTransformer(width=8, heads=2, layers=3)
+    workload.place(torch.device("cpu"), {})
+    return workload.model(0)
 
 
 def test_biases_and_norms_do_not_decay() -> None:
@@ -32,29 +34,98 @@ def test_a_norm_over_two_dimensions_does_not_decay() -> None:
     assert plain == {"0.bias", "1.weight", "1.bias"}
 
 
+def test_the_rule_may_spare_nothing_or_embeddings_too() -> None:
+    model = decoder()
+    assert names(model, no_decay="nothing")[1] == set()
+    spared = names(model, no_decay="bias+norm+embedding")[1] - names(model)[1]
+    assert spared == {"token.weight"}
+
+
+def test_a_pattern_spares_what_it_names() -> None:
+    spared = groups(decoder(), {"no_decay:position": "yes", "no_decay:head.*": "no"})
+    plain = {name for group in spared if not group.decays for name in group.names}
+    assert "position" in plain
+    assert "head.weight" not in plain
+
+
 @pytest.mark.parametrize("workload", [CharTransformer(), DigitsCNN()])
 def test_every_trainable_parameter_is_in_exactly_one_group(workload: CharTransformer | DigitsCNN) -> None:
-    workload.place(torch.device("cpu"), "float32")
+    workload.place(torch.device("cpu"), {})
     model = workload.model(0)
     first = next(iter(model.parameters()))
     first.requires_grad = False
-    grouped = [id(p) for group in decay_groups(model) for p in group["params"]]
+    found = groups(model, {"layer_decay": 0.5, "multiplier:*.bias": 2.0})
+    grouped = [id(p) for group in found for p in group.params]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     assert id(first) not in grouped
+    assert sum(group.count for group in found) == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def test_a_shared_parameter_is_there_once() -> None:
     a, b = nn.Linear(3, 3), nn.Linear(3, 3)
     b.weight = a.weight
-    grouped = [id(p) for group in decay_groups(nn.Sequential(a, b)) for p in group["params"]]
+    grouped = [id(p) for group in groups(nn.Sequential(a, b), {}) for p in group.params]
     assert len(grouped) == len(set(grouped)) == 3
 
 
 def test_a_group_that_would_be_empty_is_left_out() -> None:
-    assert len(decay_groups(nn.Linear(2, 2, bias=False))) == 1
-    assert len(decay_groups(nn.LayerNorm(2))) == 1
+    assert len(groups(nn.Linear(2, 2, bias=False), {})) == 1
+    assert len(groups(nn.LayerNorm(2), {})) == 1
+
+
+def test_multipliers_multiply() -> None:
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    found = groups(model, {"multiplier:backbone.*": 0.1, "multiplier:*.bias": 2.0})
+    scales = {name: group.scale for group in found for name in group.names}
+    assert scales == {"backbone.weight": 0.1, "backbone.bias": 0.2, "head.weight": 1.0, "head.bias": 2.0}
+
+
+def test_the_learning_rate_falls_from_layer_to_layer() -> None:
+    scales = layer_scales(decoder(), 0.5)
+    assert {scales[name] for name in scales if name.startswith("norm.") or name.startswith("head.")} == {1.0}
+    assert [scales[f"blocks.{i}.qkv.weight"] for i in (2, 1, 0)] == [0.5, 0.25, 0.125]
+    assert scales["token.weight"] == scales["position"] == 0.0625
+    assert layer_scales(decoder(), 1.0) == {}
+
+
+def test_a_model_without_a_container_has_its_children_as_layers() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(2, 2), nn.Linear(2, 1)
+
+    assert layer_scales(Two(), 0.1) == pytest.approx(
+        {"body.weight": 0.1, "body.bias": 0.1, "head.weight": 1.0, "head.bias": 1.0}
+    )
+
+
+def test_what_is_frozen_does_not_train() -> None:
+    model = DigitsCNN().model(0)
+    found = groups(model, {"freeze:[0-5].*": "yes", "freeze:10.*": "no"})
+    assert {name for group in found for name in group.names} == {"10.weight", "10.bias"}
+    assert not model[0].weight.requires_grad  # type: ignore[index, union-attr]
+
+
+@pytest.mark.parametrize("key", ["multiplier:backbone.*", "freeze:stem.*", "no_decay:pos*"])
+def test_a_pattern_that_matches_nothing_is_an_error(key: str) -> None:
+    with pytest.raises(
+        WorkloadError, match=r"matches no parameter of Sequential; expected a glob on names such as 0.w"
+    ):
+        groups(DigitsCNN().model(0), {key: 0.1 if key.startswith("multiplier") else "yes"})
 
 
 def test_a_model_without_parameters_is_refused() -> None:
     with pytest.raises(WorkloadError, match="no trainable parameter"):
-        decay_groups(nn.ReLU())
+        groups(nn.ReLU(), {})
+    with pytest.raises(WorkloadError, match="no trainable parameter"):
+        groups(nn.Linear(1, 1), {"freeze:*": "yes"})
+
+
+def test_embeddings_are_told_apart() -> None:
+    found = groups(decoder(), {})
+    assert frozenset().union(*(group.embeddings for group in found)) == {"token.weight"}
+
+
+def test_names_are_folded() -> None:
+    assert folded(["0.weight", "3.weight", "a.12.b", "x"]) == "[0,3].weight, a.12.b, x"
+    assert folded([f"l.{i}.{j}" for i in range(4) for j in (0, 1)]) == "l.[0-3].[0,1]"

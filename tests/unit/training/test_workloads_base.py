@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pytest
 import torch
 from torch import Tensor
 
+from tuner.errors import WorkloadError
 from tuner.training.workloads.base import shuffled
 from tuner.training.workloads.toy import ToyQuadratic
 
@@ -43,10 +45,32 @@ def test_data_is_loaded_once_for_a_device() -> None:
             self.draw = torch.rand(1)
 
     workload = Counting()
-    workload.place(torch.device("cpu"), "float32")
-    workload.place(torch.device("cpu"), "bfloat16")
+    workload.place(torch.device("cpu"), {})
+    workload.place(torch.device("cpu"), {"precision": "bfloat16"})
     assert (workload.loaded, workload.precision) == (1, "bfloat16")
     torch.manual_seed(99)
     other = Counting()
-    other.place(torch.device("cpu"), "float32")
+    other.place(torch.device("cpu"), {})
     assert torch.equal(workload.draw, other.draw)
+
+
+class Sized(ToyQuadratic):
+    batch_size = 16
+    label_smoothing = 0.0
+
+
+def test_batch_size_and_smoothing_are_set_for_a_run_and_fall_back() -> None:
+    workload = Sized()
+    workload.place(torch.device("cpu"), {"batch_size": 64, "label_smoothing": 0.1})
+    assert (workload.batch_size, workload.label_smoothing) == (64, 0.1)
+    workload.place(torch.device("cpu"), {})
+    assert (workload.batch_size, workload.label_smoothing) == (16, 0.0)
+
+
+@pytest.mark.parametrize("recipe", [{"batch_size": 64}, {"label_smoothing": 0.1}])
+def test_a_workload_that_does_not_take_them_says_so(recipe: dict[str, float]) -> None:
+    name = next(iter(recipe))
+    with pytest.raises(
+        WorkloadError, match=rf"workload ToyQuadratic does not take {name} = .* Leave out recipe.{name}"
+    ):
+        ToyQuadratic().place(torch.device("cpu"), recipe)

@@ -1,4 +1,4 @@
-"""The optimizers of one run behind one face; it knows no family and no schedule by name."""
+"""The optimizers of one run behind one face: accumulate, scale, clip, step; it knows no family by name."""
 
 from __future__ import annotations
 
@@ -6,57 +6,87 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import torch
+from torch import Tensor, nn
 
+from tuner.errors import Place, WorkloadError, wrong
+from tuner.recipe import complete
+from tuner.records import Scalar
 from tuner.schedules import Multipliers
 
 MAIN = "main"
-"""The name of a model's optimizer where it has only one."""
+"""The name of a model's optimizer where there is only one model."""
 
 _Base = tuple[float, float | None]
 
 
 @final
 class Bundle:
-    """One or more named torch optimizers that are stepped, switched, saved and scheduled together.
+    """One torch optimizer for each named model, that are stepped, switched, saved and scheduled together.
 
-    Names are dotted: ``main`` and ``partner`` for one model, ``generator``, ``generator.partner`` and
-    ``discriminator`` for two. ``bundle["generator"]`` is the bundle of that model's optimizers alone.
-    The learning rate and the momentum that a param group was built with are its base values: a schedule's
-    multipliers act on them, so groups may have learning rates of their own.
+    A single model's is named ``main``; a GAN's two are ``generator`` and ``discriminator``, and
+    ``bundle["generator"]`` is the bundle of that one alone. The recipe's accumulation, clipping and (for float16) loss
+    scaling happen in ``backward`` and ``step``. The learning rate and the momentum that a param group was built with
+    are its base values: a schedule's multipliers act on them, so groups may have learning rates of their own.
     """
 
-    def __init__(self, parts: Mapping[str, torch.optim.Optimizer]) -> None:
+    def __init__(
+        self,
+        parts: Mapping[str, torch.optim.Optimizer],
+        recipe: Mapping[str, Scalar] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         assert parts, "a bundle needs at least one optimizer"
-        self.parts = dict(parts)
-        self._base = {name: [_base(group) for group in part.param_groups] for name, part in self.parts.items()}
+        values, place = complete(recipe or {}), torch.device(device)
+        self._steppers = {name: _Stepper(part, values, place) for name, part in parts.items()}
+        self._alone = len(parts) == 1
+        self.train()
 
     def __getitem__(self, name: str) -> Bundle:
-        """Return the optimizers of that name and those below it; they stay under this bundle's schedule.
+        """Return the bundle of that optimizer alone; it stays under this bundle's schedule.
 
         Raises:
-            KeyError: there are none.
+            KeyError: there is none.
         """
-        inside = {key: part for key, part in self.parts.items() if key == name or key.startswith(f"{name}.")}
-        if not inside:
-            raise KeyError(f"no optimizer is named {name!r}; there are {', '.join(self.parts)}")
+        if name not in self._steppers:
+            raise KeyError(f"no optimizer is named {name!r}; there are {', '.join(self._steppers)}")
         view = Bundle.__new__(Bundle)
-        view.parts, view._base = inside, {key: self._base[key] for key in inside}
+        view._steppers, view._alone = {name: self._steppers[name]}, self._alone
         return view
+
+    @property
+    def parts(self) -> dict[str, torch.optim.Optimizer]:
+        """The torch optimizers by name."""
+        return {name: stepper.optimizer for name, stepper in self._steppers.items()}
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the first group, with the schedule's factor in it."""
-        return float(next(iter(self.parts.values())).param_groups[0]["lr"])
+        return float(next(iter(self._steppers.values())).optimizer.param_groups[0]["lr"])
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for part in self.parts.values():
-            part.zero_grad(set_to_none=True)
+        """Forget the gradients; in the midst of an accumulation they stay."""
+        for stepper in self._steppers.values():
+            if not stepper.pending:
+                stepper.optimizer.zero_grad(set_to_none=True)
 
-    def step(self) -> None:
-        """Update the parameters once."""
-        for part in self.parts.values():
-            part.step()
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradients to those of this bundle's parameters, and to no others.
+
+        The loss is divided by the batches of an accumulation, and scaled for float16.
+        """
+        for stepper in self._steppers.values():
+            stepper.backward(loss, retain=len(self._steppers) > 1, alone=self._alone)
+
+    def step(self) -> bool:
+        """Update the parameters once: unscale, clip, step. With accumulation, only every so manieth call updates.
+
+        Returns:
+            Whether the parameters were updated.
+
+        Raises:
+            WorkloadError: float16 or accumulation, and ``backward`` was not used.
+        """
+        return [stepper.step() for stepper in self._steppers.values()][-1]
 
     def train(self) -> None:
         """Switch to the weights that are trained, for optimizers that keep others for evaluation."""
@@ -66,16 +96,21 @@ class Bundle:
         """Switch to the weights that are evaluated."""
         self._switch("eval")
 
+    @property
+    def switches(self) -> bool:
+        """Whether other weights are evaluated than trained."""
+        return any(hasattr(stepper.optimizer, "eval") for stepper in self._steppers.values())
+
     def _switch(self, mode: str) -> None:
-        for part in self.parts.values():
-            switch = getattr(part, mode, None)
+        for stepper in self._steppers.values():
+            switch = getattr(stepper.optimizer, mode, None)
             if switch is not None:
                 switch()
 
     def apply(self, multipliers: Multipliers) -> None:
         """Set every group's learning rate, and its momentum or beta1 where one is scheduled, for the next update."""
-        for name, part in self.parts.items():
-            for group, (lr, momentum) in zip(part.param_groups, self._base[name], strict=True):
+        for stepper in self._steppers.values():
+            for group, (lr, momentum) in zip(stepper.optimizer.param_groups, stepper.base, strict=True):
                 group["lr"] = lr * multipliers.lr
                 if multipliers.momentum is None or momentum is None:
                     continue
@@ -86,14 +121,77 @@ class Bundle:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of every part under its name."""
-        return {name: part.state_dict() for name, part in self.parts.items()}
+        return {name: stepper.state_dict() for name, stepper in self._steppers.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` returned; the base values stay those that this bundle was built with."""
-        if set(state) != set(self.parts):
-            raise ValueError(f"the state has the parts {sorted(state)}; expected {sorted(self.parts)}")
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+        if set(state) != set(self._steppers):
+            raise ValueError(f"the state has the parts {sorted(state)}; expected {sorted(self._steppers)}")
+        for name, stepper in self._steppers.items():
+            stepper.load_state_dict(state[name])
+
+
+class _Stepper:
+    """One optimizer with what stands between its gradients and its update."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, recipe: Mapping[str, Scalar], device: torch.device) -> None:
+        self.optimizer = optimizer
+        self.base = [_base(group) for group in optimizer.param_groups]
+        self._params: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+        self._clip_norm, self._clip_value = float(recipe["clip_norm"]), float(recipe["clip_value"])
+        self._accumulation = int(recipe["accumulation"])
+        self._scaler = torch.amp.GradScaler(device.type) if recipe["precision"] == "float16" else None
+        self._calls = 0
+        self._heard = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether an accumulation has begun and is not complete."""
+        return self._calls % self._accumulation != 0
+
+    def backward(self, loss: Tensor, retain: bool, alone: bool) -> None:
+        if self._accumulation > 1:
+            loss = loss / self._accumulation
+        if self._scaler is not None:
+            loss = self._scaler.scale(loss)
+        self._heard = True
+        torch.autograd.backward(loss, inputs=None if alone else self._params, retain_graph=retain)
+
+    def step(self) -> bool:
+        if not self._heard and (self._scaler is not None or self._accumulation > 1):
+            found = "steps on gradients that bundle.backward did not make, with accumulation or float16"
+            todo = "Call bundle.backward(loss) instead of loss.backward()."
+            raise WorkloadError(wrong(Place("the training step"), found, "gradients that are divided and scaled", todo))
+        self._heard = False
+        self._calls += 1
+        if self.pending:
+            return False
+        if self._scaler is None:
+            self._clip()
+            self.optimizer.step()
+            return True
+        if self._clip_norm or self._clip_value:
+            self._scaler.unscale_(self.optimizer)
+            self._clip()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        return True
+
+    def _clip(self) -> None:
+        if self._clip_norm:
+            nn.utils.clip_grad_norm_(self._params, self._clip_norm)
+        if self._clip_value:
+            nn.utils.clip_grad_value_(self._params, self._clip_value)
+
+    def state_dict(self) -> dict[str, Any]:
+        scaler = self._scaler.state_dict() if self._scaler is not None else None
+        return {"optimizer": self.optimizer.state_dict(), "scaler": scaler, "calls": self._calls}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._calls = state["calls"]
+        if self._scaler is not None:
+            self._scaler.load_state_dict(state["scaler"])
 
 
 def _base(group: Mapping[str, Any]) -> _Base:

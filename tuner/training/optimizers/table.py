@@ -1,106 +1,76 @@
-"""The torch half of each row of the table of families; hyperparameters, bounds and defaults stand in ``families``."""
+"""The torch half of the table of families: a builder for each; hyperparameters and defaults stand in ``families``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias
 
 import torch
 from torch import nn
 
-from tuner.families import family
+from tuner.families import FAMILIES, LOOKAHEAD, family
+from tuner.recipe import complete, learning_rate_factor
 from tuner.records import Setting
 from tuner.training.optimizers.bundle import MAIN, Bundle
-from tuner.training.param_groups import decay_groups
+from tuner.training.optimizers.other_rows import OTHER_ROWS, ademamix, lookahead
+from tuner.training.optimizers.torch_rows import TORCH_ROWS, Row, Values
+from tuner.training.param_groups import Group, groups
 
-Values: TypeAlias = Mapping[str, float]
-Builder: TypeAlias = Callable[[Values, nn.Module], Mapping[str, torch.optim.Optimizer]]
-"""From complete hyperparameters and a model to its optimizers: ``main`` alone, or ``main`` with a ``partner``."""
-
-# On the CPU foreach=True gives the bits of torch's default loop, and steps in three quarters of its time
-# (AdamW, 38,000 parameters: 0.23 ms for 0.31 ms); on CUDA it is the default. NAdam's bits differ: left alone.
+Builder: TypeAlias = Callable[[Values, Sequence[Group], int], torch.optim.Optimizer]
+"""From complete hyperparameters, a model's groups and the horizon in steps to its one optimizer."""
 
 
-def _sgdm(values: Values, model: nn.Module) -> Mapping[str, torch.optim.Optimizer]:
-    return {MAIN: _sgd(values, model, nesterov=False)}
+def _timeless(row: Row) -> Builder:
+    def build(values: Values, found: Sequence[Group], horizon: int) -> torch.optim.Optimizer:  # noqa: ARG001
+        return row(values, found)
+
+    return build
 
 
-def _nag(values: Values, model: nn.Module) -> Mapping[str, torch.optim.Optimizer]:
-    # Without momentum there is nothing to look ahead with, and torch refuses the flag.
-    return {MAIN: _sgd(values, model, nesterov=values["momentum"] > 0)}
+def _ahead(base: Builder) -> Builder:
+    def build(values: Values, found: Sequence[Group], horizon: int) -> torch.optim.Optimizer:
+        return lookahead(base(values, found, horizon), values)
+
+    return build
 
 
-def _sgd(values: Values, model: nn.Module, nesterov: bool) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        decay_groups(model),
-        lr=values["learning_rate"],
-        momentum=values["momentum"],
-        weight_decay=values["l2"],
-        nesterov=nesterov,
-        foreach=True,
-    )
+_BASES = {name: _timeless(row) for name, row in (*TORCH_ROWS.items(), *OTHER_ROWS.items())} | {"ademamix": ademamix}
+_AHEAD = {LOOKAHEAD + name: _ahead(base) for name, base in _BASES.items()}
+
+BUILDERS: Mapping[str, Builder] = MappingProxyType({name: (_BASES | _AHEAD)[name] for name in FAMILIES})
+"""One for each row. ``builder`` also knows those of the families that look ahead over another row."""
 
 
-def _adamw(values: Values, model: nn.Module) -> Mapping[str, torch.optim.Optimizer]:
-    return {
-        MAIN: torch.optim.AdamW(
-            decay_groups(model),
-            lr=values["learning_rate"],
-            betas=(values["beta1"], values["beta2"]),
-            eps=values["eps"],
-            weight_decay=values["weight_decay"],
-            foreach=True,
-        )
-    }
-
-
-def _adam(values: Values, model: nn.Module) -> Mapping[str, torch.optim.Optimizer]:
-    return {
-        MAIN: torch.optim.Adam(
-            decay_groups(model),
-            lr=values["learning_rate"],
-            betas=(values["beta1"], values["beta2"]),
-            eps=values["eps"],
-            weight_decay=values["l2"],
-            foreach=True,
-        )
-    }
-
-
-def _nadam(values: Values, model: nn.Module) -> Mapping[str, torch.optim.Optimizer]:
-    return {
-        MAIN: torch.optim.NAdam(
-            decay_groups(model),
-            lr=values["learning_rate"],
-            betas=(values["beta1"], values["beta2"]),
-            eps=values["eps"],
-            weight_decay=values["l2"],
-            momentum_decay=values["momentum_decay"],
-        )
-    }
-
-
-BUILDERS: Mapping[str, Builder] = MappingProxyType(
-    {"sgdm": _sgdm, "nag": _nag, "adamw": _adamw, "adam": _adam, "nadam": _nadam}
-)
-
-
-def build(setting: Setting, model: nn.Module | Mapping[str, nn.Module]) -> Bundle:
-    """Build the optimizers of a setting for a model, or for each of several named models.
-
-    Biases and norms get no weight decay. What is not given has the family's default.
+def builder(name: str) -> Builder:
+    """Return the builder of a family.
 
     Raises:
-        InputError: the family or a hyperparameter is unknown, or a value is out of its bounds.
-        WorkloadError: a model has no trainable parameter.
+        InputError: there is no such family.
+    """
+    return BUILDERS.get(name) or _AHEAD[family(name).name]
+
+
+def build(
+    setting: Setting, model: nn.Module | Mapping[str, nn.Module], horizon: int, device: torch.device | str = "cpu"
+) -> Bundle:
+    """Build the optimizer of a setting for a model, or one for each of several named models.
+
+    ``horizon`` is the number of optimizer steps. What is not given has the family's default. The recipe's rule for the
+    batch size multiplies every learning rate.
+
+    Raises:
+        InputError: the family or a hyperparameter is unknown, a value is out of its bounds, the family cannot do what
+            the recipe asks, or its package is not installed.
+        WorkloadError: a model has no trainable parameter, or a pattern of the recipe matches none.
     """
     values = family(setting.family).complete(setting.hyperparameters)
-    builder = BUILDERS[setting.family]
-    if isinstance(model, nn.Module):
-        return Bundle(builder(values, model))
-    parts: dict[str, torch.optim.Optimizer] = {}
-    for name, module in model.items():
-        for part, optimizer in builder(values, module).items():
-            parts[name if part == MAIN else f"{name}.{part}"] = optimizer
-    return Bundle(parts)
+    recipe = complete(setting.recipe)
+    factor, make = learning_rate_factor(recipe), builder(setting.family)
+    models = {MAIN: model} if isinstance(model, nn.Module) else model
+    parts = {}
+    for name, module in models.items():
+        found = tuple(replace(group, scale=group.scale * factor) for group in groups(module, recipe))
+        parts[name] = make(values, found, horizon)
+    return Bundle(parts, recipe, device)

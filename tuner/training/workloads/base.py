@@ -10,7 +10,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from tuner.records import Setting, derive_seed
+from tuner.errors import Place, WorkloadError, wrong
+from tuner.recipe import complete
+from tuner.records import Scalar, Setting, derive_seed
 from tuner.training.environment import autocast, seed_everything
 from tuner.training.optimizers import Bundle, build
 
@@ -26,22 +28,28 @@ class Workload(ABC):
 
     One instance serves many runs in a process, so nothing of a single run belongs on ``self``. ``metric``
     names one of the values that ``evaluate`` returns and ``direction`` is ``maximize`` or ``minimize``.
-    ``clip_norm`` bounds the gradient's 2-norm in the default ``train_step``. Evaluations come every
-    ``eval_every_steps`` steps (None: at each end of an epoch), and always at the horizon. ``has_test``
-    says that ``evaluate`` knows the split ``test``; without it no test result is ever asked for. ``horizon``,
-    ``{"epochs": 30}`` or ``{"steps": 5000}``, is how long a study trains that does not say it.
-    ``device`` and ``precision`` are set before ``setup``.
+    Evaluations come every ``eval_every_steps`` steps (None: at each end of an epoch), and always at the horizon.
+    ``has_test`` says that ``evaluate`` knows the split ``test``; without it no test result is ever asked for.
+    ``horizon``, ``{"epochs": 30}`` or ``{"steps": 5000}``, is how long a study trains that does not say it.
+
+    ``recipe`` is what a study takes for granted that does not say it: ``{"clip_norm": 1.0}`` (see
+    :mod:`tuner.recipe`). A workload that can train with other batch sizes gives ``batch_size`` a value on the class
+    and reads ``self.batch_size`` (``steps_per_epoch`` too); so with ``label_smoothing``. Both are set before each run;
+    None refuses to have them set. ``device`` and ``precision`` are set before ``setup``.
     """
 
     metric: str = ""
     direction: str = ""
-    clip_norm: float | None = None
+    recipe: Mapping[str, Scalar] = {}
+    batch_size: int | None = None
+    label_smoothing: float | None = None
     eval_every_steps: int | None = None
     has_test: bool = False
     horizon: Mapping[str, float] | None = None
     device: torch.device = torch.device("cpu")
     precision: str = "float32"
     _placed: torch.device | None = None
+    _own: tuple[int | None, float | None] | None = None
 
     def setup(self) -> None:  # noqa: B027 (overriding it is optional)
         """Load the data, once per process and device, before the first run.
@@ -70,20 +78,26 @@ class Workload(ABC):
         """Return the scalar training loss of a batch that is already on ``device``."""
         raise NotImplementedError(f"{type(self).__name__} overrides neither loss nor train_step")
 
-    def optimizer(self, setting: Setting, model: nn.Module) -> Bundle:
-        """Build the optimizers; override it where a model's parts need their own (a GAN's two networks)."""
-        return build(setting, model)
+    def optimizer(self, setting: Setting, model: nn.Module, horizon: int) -> Bundle:
+        """Build the optimizers for so many steps; override it where parts need their own (a GAN's two networks)."""
+        return build(setting, model, horizon, self.device)
 
     def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:
-        """Update the model once and return the training loss, detached. The schedule is already applied."""
+        """Train on one batch and return the training loss, detached. The schedule is already applied.
+
+        The bundle accumulates, scales and clips; with ``accumulation: 4`` every fourth call updates the model.
+        """
         bundle.zero_grad()
         with self.autocast():
             loss = self.loss(model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
+        bundle.backward(loss)
         bundle.step()
         return loss.detach()
+
+    def calibrate(self, model: nn.Module, batch: Batch) -> None:
+        """Run the model forward on a batch, for BatchNorm's statistics under averaged weights; by default its loss."""
+        with self.autocast():
+            self.loss(model, batch)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which forward passes belong, for the run's precision."""
@@ -101,13 +115,33 @@ class Workload(ABC):
             return type(batch)(self.to_device(item) for item in batch)
         return batch
 
-    def place(self, device: torch.device, precision: str) -> None:
-        """Take device and precision of the next run, and set up if that was not done for this device. For the loop."""
-        self.device, self.precision = device, precision
+    def place(self, device: torch.device, recipe: Mapping[str, Scalar]) -> None:
+        """Take device and recipe of the next run, and set up if that was not done for this device. For the loop.
+
+        Raises:
+            WorkloadError: the recipe sets a batch size or a label smoothing that this workload does not take.
+        """
+        values = complete(recipe)
+        self._own = self._own or (self.batch_size, self.label_smoothing)
+        self.device, self.precision = device, str(values["precision"])
+        size, smoothing = self._own
+        if size is None and values["batch_size"]:
+            raise self._refuses(
+                "batch_size", values["batch_size"], "a batch size on the class, and self.batch_size used"
+            )
+        if smoothing is None and values["label_smoothing"]:
+            expected = "label_smoothing = 0.0 on the class, and self.label_smoothing used in loss()"
+            raise self._refuses("label_smoothing", values["label_smoothing"], expected)
+        self.batch_size = int(values["batch_size"]) or size
+        self.label_smoothing = None if smoothing is None else float(values["label_smoothing"])
         if self._placed != device:
             seed_everything(SETUP_SEED)
             self.setup()
             self._placed = device
+
+    def _refuses(self, name: str, value: Scalar, expected: str) -> WorkloadError:
+        place = Place(f"workload {type(self).__name__}")
+        return WorkloadError(wrong(place, f"does not take {name} = {value}", expected, f"Leave out recipe.{name}."))
 
 
 def shuffled(size: int, batch_size: int, epoch: int, seed: int) -> Iterator[Tensor]:

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from tuner.records import derive_seed
+from tuner.records import Scalar, derive_seed
 from tuner.training.workloads.base import Batch, Workload
 
 CONTEXT = 64
-BATCH = 32
-STEPS_PER_EPOCH = 100
-"""An epoch is a hundred batches of random windows, not a pass over the text."""
+WINDOWS_PER_EPOCH = 3200
+"""An epoch is so many random windows (a hundred batches of 32), not a pass over the text."""
 EVALUATION_WINDOWS = 128
 
 
@@ -36,7 +35,8 @@ class CharTransformer(Workload):
     direction = "minimize"
     has_test = True
     horizon: Mapping[str, float] | None = {"steps": 200}
-    clip_norm = 1.0
+    recipe: Mapping[str, Scalar] = {"clip_norm": 1.0}
+    batch_size: int = 32
 
     def __init__(
         self, width: int = 64, layers: int = 2, heads: int = 4, dropout: float = 0.0, eval_every_steps: int = 50
@@ -58,7 +58,7 @@ class CharTransformer(Workload):
 
     @property
     def steps_per_epoch(self) -> int:
-        return STEPS_PER_EPOCH
+        return WINDOWS_PER_EPOCH // self.batch_size
 
     def model(self, seed: int) -> nn.Module:  # noqa: ARG002
         return _Decoder(self.vocabulary, self.width, self.layers, self.heads, self.dropout)
@@ -66,8 +66,8 @@ class CharTransformer(Workload):
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         codes = self.data["train"]
         generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
-        for _ in range(STEPS_PER_EPOCH):
-            starts = torch.randint(len(codes) - CONTEXT, (BATCH, 1), generator=generator)
+        for _ in range(self.steps_per_epoch):
+            starts = torch.randint(len(codes) - CONTEXT, (self.batch_size, 1), generator=generator)
             windows = codes[(starts + torch.arange(CONTEXT + 1)).to(codes.device)]
             yield windows[:, :-1], windows[:, 1:]
 

@@ -8,14 +8,14 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
 from tuner.errors import Place, WorkloadError, wrong
-from tuner.records import WorkloadRef
+from tuner.records import Scalar, WorkloadRef
 from tuner.training.workloads.base import Workload
 
 Target: TypeAlias = Workload | Callable[[Any], Any]
@@ -25,12 +25,21 @@ _CACHE: dict[tuple[str, str, str], Target] = {}
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a study has to know of a workload. A function tells nothing of itself: everything is None."""
+    """What a study has to know of a workload. A function tells nothing of itself: everything is None.
+
+    ``recipe`` is what the workload takes for granted; ``takes`` are the items that it has to honour itself, and does.
+    """
 
     metric: str | None = None
     direction: str | None = None
     has_test: bool | None = None
     horizon: Mapping[str, float] | None = None
+    recipe: Mapping[str, Scalar] = field(default_factory=dict)
+    takes: frozenset[str] | None = None
+
+
+OWN_ITEMS = ("batch_size", "label_smoothing")
+"""Items of a recipe that only the workload itself can honour."""
 
 
 def load(ref: WorkloadRef) -> Target:
@@ -51,7 +60,10 @@ def load(ref: WorkloadRef) -> Target:
 def describe(target: Target) -> Description:
     """Return the metric, its direction, whether there is a test split, and a horizon, as far as the workload says."""
     if isinstance(target, Workload):
-        return Description(target.metric, target.direction, target.has_test, target.horizon)
+        takes = frozenset(name for name in OWN_ITEMS if getattr(target, name) is not None)
+        size = {"batch_size": target.batch_size, "batch_reference": target.batch_size} if target.batch_size else {}
+        own = {**size, **target.recipe}
+        return Description(target.metric, target.direction, target.has_test, target.horizon, own, takes)
     return Description()
 
 

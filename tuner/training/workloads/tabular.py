@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from tuner.training.workloads.base import Batch, Workload, shuffled
 
-BATCH = 32
 TRAIN = 256
 VALIDATION = 156
 
@@ -29,6 +28,7 @@ class TabularMLP(Workload):
     direction = "minimize"
     has_test = True
     horizon: Mapping[str, float] | None = {"epochs": 50}
+    batch_size: int = 32
 
     def __init__(self, width: int = 64, dropout: float = 0.1) -> None:
         self.width = width
@@ -55,7 +55,7 @@ class TabularMLP(Workload):
 
     @property
     def steps_per_epoch(self) -> int:
-        return TRAIN // BATCH
+        return TRAIN // self.batch_size
 
     def model(self, seed: int) -> nn.Module:  # noqa: ARG002
         w = self.width
@@ -72,7 +72,7 @@ class TabularMLP(Workload):
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         x, y = self.data["train"]
-        for chosen in shuffled(TRAIN, BATCH, epoch, seed):
+        for chosen in shuffled(TRAIN, self.batch_size, epoch, seed):
             yield x[chosen], y[chosen]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

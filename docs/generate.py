@@ -1,0 +1,24 @@
+"""Write the pages that come from the tables, and the picture of all schedules.
+
+    python docs/generate.py
+
+A test fails when a page is stale. Nothing that is timed stands in them, so they are the same on every machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuner.reporting import optimizer_reference, schedule_plots, schedule_reference
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    (HERE / "optimizers.md").write_text(optimizer_reference.markdown())
+    (HERE / "schedules.md").write_text(schedule_reference.markdown())
+    schedule_plots.plot_all(HERE / "images" / "schedules.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""A Hugging Face ``Trainer`` as the body of ``train(run)``: its loop, the run's optimizer; no model and no data here.
+
+The trainer stays the user's: data, collator, loss, metrics, callbacks and what the study does not set of the arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import nn
+
+from tuner.errors import Place, WorkloadError, wrong
+from tuner.training.adapters.common import (
+    LOOK_STEPS,
+    Late,
+    Reporter,
+    chosen,
+    package,
+    packed,
+    refuse,
+    refuse_float16_on_cpu,
+    released,
+    unpacked,
+)
+from tuner.training.adapters.torch_schedule import ScheduleLR
+from tuner.training.averaging import calibrated
+from tuner.training.environment import seed_everything
+from tuner.training.handle import Run
+
+_PLACE = Place("the Trainer")
+_TIMES = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "jit_compilation_time")
+_PRECISION: Mapping[str | None, Mapping[str, bool]] = {
+    None: {},
+    "bfloat16": {"bf16": True, "fp16": False},
+    "float16": {"bf16": False, "fp16": True},
+}
+
+
+def fit(run: Run, trainer: Any, *, test_dataset: Any = None, metric_names: Sequence[str] | None = None) -> None:
+    """Train a ``transformers.Trainer`` as a run: with its optimizer, schedule, horizon, seed, device and recipe.
+
+    Each evaluation of the trainer's loop, and one at the horizon, is a report: ``eval_accuracy`` becomes ``accuracy``,
+    and ``train_loss`` is the mean since the last one. ``metric_names`` reports these names only. A run that wants the
+    test split evaluates ``test_dataset``. Nothing is written to the trainer's ``output_dir``, and none of its
+    checkpoints is kept but the one that the run would go on from after a kill.
+
+    Raises:
+        WorkloadError: transformers is missing, the trainer has nothing to evaluate, or cannot honour what is set.
+    """
+    transformers = package("transformers", "huggingface")
+    package("accelerate", "huggingface")
+    _check(run, trainer)
+    with TemporaryDirectory(prefix="tuner-") as folder, released():
+        _quiet(transformers, trainer)
+        _adjust(run, trainer, folder)
+        total = run.total_steps(_steps_per_epoch(run, trainer))
+        trainer.args.max_steps = total
+        follower = type("RunCallback", (_Follower, transformers.TrainerCallback), {})(run, trainer, total, metric_names)
+        trainer.add_callback(follower)
+        trainer.evaluate = follower.measured(trainer.evaluate)
+        try:
+            follower.train()
+            if run.wants_test and test_dataset is not None:
+                run.report_test(**_metrics(trainer.evaluate(test_dataset, metric_key_prefix="test"), "test_"))
+        finally:
+            del trainer.evaluate
+            trainer.remove_callback(follower)
+
+
+class _Follower:
+    """The trainer's callback, and the wrapper of its ``evaluate``; mixed with ``transformers.TrainerCallback``."""
+
+    def __init__(self, run: Run, trainer: Any, total: int, only: Sequence[str] | None) -> None:
+        self.run, self.trainer, self.total = run, trainer, total
+        self.clip_value = chosen(run, "clip_value")
+        self.smooths = _smooth(run, trainer)
+        self.bundle = run.optimizer(trainer.model)
+        (self.optimizer,) = self.bundle.parts.values()
+        self.scheduler = ScheduleLR(self.optimizer, lambda: run.schedule, total)
+        self.average = run.average(trainer.model)
+        if self.average is not None and self.bundle.switches:
+            found = f"averages weights ({run.recipe['average']}) that {run.setting.family} averages by itself"
+            raise WorkloadError(wrong(_PLACE, found, "one of the two", "Leave 'average' out for this family."))
+        refuse(run, {"label_smoothing": "The Trainer's own loss takes it; compute_loss and compute_loss_func do not."})
+        self.reporter = Reporter(run, trainer.model, only)
+        self.logged = 0
+        self._inside = False
+        trainer.optimizer, trainer.lr_scheduler = self.optimizer, self.scheduler
+
+    def train(self) -> None:
+        """Train to the horizon, from the newest checkpoint if there is one."""
+        seed_everything(self.run.seed)
+        saved = self.run.load()
+        if saved is None:
+            self.trainer.train()
+            return
+        folder = str(unpacked(saved["files"], Path(self.trainer.args.output_dir) / "resumed"))
+        self.reporter.resume(saved["step"])
+        self.logged = saved["step"]
+        self.trainer.args.eval_on_start = False
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        if saved["step"] < self.total:
+            self.trainer.train(resume_from_checkpoint=folder)
+        else:
+            self.trainer._load_from_checkpoint(folder)
+
+    def measured(self, evaluate: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
+        """Return the trainer's ``evaluate`` with its time counted, and with a report where the loop has called it."""
+
+        def wrapped(*given: Any, **named: Any) -> dict[str, float]:
+            if self._inside:  # a dictionary of data sets: evaluate calls itself for each
+                return evaluate(*given, **named)
+            self._inside = True
+            try:
+                with self.run.evaluating(), self._shown():
+                    metrics = evaluate(*given, **named)
+            finally:
+                self._inside = False
+            own = given or named.get("eval_dataset") is not None or named.get("metric_key_prefix", "eval") != "eval"
+            if self.trainer.is_in_train and not own:
+                self._report(metrics)
+            return metrics
+
+        return wrapped
+
+    def _report(self, metrics: Mapping[str, Any]) -> None:
+        if self.reporter.measured(self.trainer.state.global_step, _metrics(metrics, "eval_")):
+            self.run.save(Late(self._state))
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show the weights that are meant to be evaluated, and the loss without the smoothing that a study searches."""
+        trainer, model, smoother = self.trainer, self.trainer.model, self.trainer.label_smoother
+        if self.smooths:
+            trainer.label_smoother = None
+        try:
+            with ExitStack() as stack:
+                if self.average is not None:
+                    trainer.model = self.average.model
+                    stack.enter_context(trainer.accelerator.autocast())
+                if self.average is not None or self.bundle.switches:
+                    self.bundle.eval()
+                    stack.enter_context(calibrated(trainer.model, self._batches(), trainer.compute_loss))
+                yield
+        finally:
+            trainer.model, trainer.label_smoother = model, smoother
+
+    def _batches(self) -> Iterator[Any]:
+        yield from map(self.trainer._prepare_inputs, self.trainer.get_train_dataloader())
+
+    def _state(self) -> dict[str, Any]:
+        """What a killed run goes on from: the trainer's own checkpoint, as bytes."""
+        step = self.trainer.state.global_step
+        self.trainer._save_checkpoint(self.trainer.model, trial=None)
+        folder = Path(self.trainer.args.output_dir) / f"checkpoint-{step}"
+        files = packed(folder)
+        shutil.rmtree(folder)
+        return {"files": files, "step": step, "average": self.average and self.average.state_dict()}
+
+    # -- the trainer's events
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
+        used = getattr(rest["optimizer"], "optimizer", rest["optimizer"])
+        if used is not self.optimizer or rest["lr_scheduler"] is not self.scheduler:
+            found = f"trains with a {type(used).__name__} and a {type(rest['lr_scheduler']).__name__} of its own"
+            todo = "Do not override create_optimizer and create_scheduler."
+            raise WorkloadError(wrong(_PLACE, found, "the run's optimizer and schedule", todo))
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
+        # Here, not in the trainer's scheduler.step(): that leaves out updates that overflowed in float16, and comes
+        # before the evaluation that a schedule may follow.
+        self.scheduler.seek(state.global_step)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
+        if self.clip_value is not None:
+            nn.utils.clip_grad_value_(self.trainer.model.parameters(), self.clip_value)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
+        if self.average is not None:
+            self.average.update(state.global_step)
+        control.should_log = control.should_log or control.should_evaluate
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
+        # Also called where the horizon ends inside an epoch.
+        if state.global_step >= self.total > self.reporter.step:
+            control.should_evaluate = True
+        control.should_log = control.should_log or control.should_evaluate
+
+    def on_log(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
+        logs = rest["logs"]
+        if "loss" in logs and state.global_step > self.logged:
+            self.reporter.train_loss(state.global_step, logs["loss"], state.global_step - self.logged)
+            self.logged = state.global_step
+
+
+def _check(run: Run, trainer: Any) -> None:
+    args = trainer.args
+    if trainer.eval_dataset is None:
+        raise WorkloadError(wrong(_PLACE, "has no eval_dataset", "one to evaluate on", "Pass eval_dataset=..."))
+    if args.deepspeed or args.fsdp or args.world_size > 1:
+        found = "is set up for several processes (deepspeed, fsdp or a launcher)"
+        raise WorkloadError(wrong(_PLACE, found, "one process on one device, as every run has"))
+    refuse_float16_on_cpu(run)
+
+
+def _quiet(transformers: Any, trainer: Any) -> None:
+    """Remove what prints or writes logs: the study shows the curves."""
+    noisy = [transformers.PrinterCallback, transformers.ProgressCallback]
+    noisy.append(package("transformers.trainer", "huggingface").DEFAULT_PROGRESS_CALLBACK)
+    integrations = package("transformers.integrations", "huggingface")
+    noisy.extend(integrations.get_reporting_integration_callbacks(trainer.args.report_to))
+    for callback in list(trainer.callback_handler.callbacks):
+        if isinstance(callback, tuple(noisy)):
+            trainer.remove_callback(callback)
+
+
+def _adjust(run: Run, trainer: Any, folder: str) -> None:
+    """Give the trainer arguments of its own for this run, and build on them what its constructor built on the old."""
+    trainer.args = dataclasses.replace(trainer.args, **_arguments(run, trainer.args, folder))
+    if trainer.args.device.type == "cuda":
+        trainer.args._n_gpu = 1  # as Trainer itself does where it may not use several
+    trainer._train_batch_size = trainer.args.train_batch_size
+    # The state is one for all of the process: an unwound run leaves its data loaders in it.
+    package("accelerate.state", "huggingface").GradientState._reset_state()
+    trainer.create_accelerator_and_postprocess()
+    seed_everything(run.seed)
+    if trainer.model_init is not None:
+        trainer.model, trainer.model_init = trainer.call_model_init(), None
+    if trainer.place_model_on_device:
+        trainer._move_model_to_device(trainer.model, trainer.args.device)
+    trainer.model_wrapped = trainer.callback_handler.model = trainer.model
+
+
+def _arguments(run: Run, args: Any, folder: str) -> dict[str, Any]:
+    every = args.logging_steps if args.logging_strategy == "steps" and args.logging_steps >= 1 else LOOK_STEPS
+    study = {
+        "max_grad_norm": chosen(run, "clip_norm"),
+        "gradient_accumulation_steps": chosen(run, "accumulation"),
+        "per_device_train_batch_size": chosen(run, "batch_size"),
+    }
+    return {
+        "output_dir": folder,
+        "seed": run.seed,
+        "data_seed": run.seed,
+        "use_cpu": run.device.type == "cpu",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "push_to_hub": False,
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "save_only_model": False,
+        "ignore_data_skip": False,
+        "auto_find_batch_size": False,
+        "logging_strategy": "steps",
+        "logging_steps": min(int(every), LOOK_STEPS),
+        "logging_nan_inf_filter": False,
+        **{name: value for name, value in study.items() if value is not None},
+        **_PRECISION[chosen(run, "precision")],
+    }
+
+
+def _smooth(run: Run, trainer: Any) -> bool:
+    """Smooth the labels as the study says; whether it does. Not taken where the trainer's loss is the user's."""
+    base = package("transformers", "huggingface").Trainer
+    if trainer.compute_loss_func is not None or type(trainer).compute_loss is not base.compute_loss:
+        return False
+    share = chosen(run, "label_smoothing")
+    if share is None:
+        return False
+    trainer.args.label_smoothing_factor = share
+    smoother = package("transformers.trainer_pt_utils", "huggingface").LabelSmoother
+    trainer.label_smoother = smoother(epsilon=share)
+    return True
+
+
+def _steps_per_epoch(run: Run, trainer: Any) -> int:
+    if run.horizon.unit == "steps":
+        return 1
+    try:
+        batches = len(trainer.get_train_dataloader())
+    except TypeError as error:
+        found = f"has a train_dataset without a length, and the horizon is {run.horizon}"
+        raise WorkloadError(wrong(_PLACE, found, "a horizon in steps", "Write horizon: {steps: ...}.")) from error
+    return max(1, math.ceil(batches / trainer.args.gradient_accumulation_steps))
+
+
+def _metrics(found: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """The numbers among an evaluation's metrics by their bare names, without those that only time it."""
+    bare = {name.removeprefix(prefix): value for name, value in found.items()}
+    numbers = {name: float(value) for name, value in bare.items() if isinstance(value, int | float)}
+    return {name: value for name, value in numbers.items() if name != "epoch" and not name.endswith(_TIMES)}

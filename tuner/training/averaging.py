@@ -1,0 +1,98 @@
+"""Averaged weights to evaluate, and BatchNorm statistics that fit them; nothing trains here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeAlias, final
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
+
+from tuner.recipe import complete
+from tuner.records import Scalar
+
+CALIBRATION_BATCHES = 16
+"""How many training batches give BatchNorm its statistics, before weights that never trained are evaluated."""
+
+_Parameters: TypeAlias = Sequence[Tensor] | tuple[Tensor, ...]
+
+
+@final
+class Average:
+    """An average of a model's weights over its training: exponential (``ema``) or plain (``swa``).
+
+    The exponential one warms up: its decay after ``t`` updates is at most ``(1 + t) / (10 + t)``, so that a short run
+    is not averaged with its initialisation (as TensorFlow's ``ExponentialMovingAverage(num_updates)``). The plain one
+    begins after the share ``swa_start`` of the horizon (Izmailov et al. 2018, arXiv 1803.05407).
+    """
+
+    def __init__(self, model: nn.Module, recipe: Mapping[str, Scalar], horizon: int) -> None:
+        values = complete(recipe)
+        assert values["average"] != "none"
+        self._source = model
+        self._updates = 0
+        if values["average"] == "ema":
+            self._first, self._decay = 0, float(values["ema_decay"])
+            self._averaged = AveragedModel(model, multi_avg_fn=self._exponential)
+        else:
+            self._first = int(float(values["swa_start"]) * horizon)
+            self._averaged = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())  # type: ignore[no-untyped-call]
+        self._averaged.requires_grad_(False)
+
+    def update(self, step: int) -> None:
+        """Take in the weights after ``step`` optimizer steps."""
+        if step > self._first:
+            self._updates += 1
+            self._averaged.update_parameters(self._source)
+
+    @property
+    def model(self) -> nn.Module:
+        """The module to evaluate: a copy with the average, or the model itself before the average has begun."""
+        averaged: nn.Module = self._averaged.module
+        return averaged if self._updates else self._source
+
+    def _exponential(self, averaged: _Parameters, current: _Parameters, _: Any) -> None:
+        decay = min(self._decay, (1.0 + self._updates) / (10.0 + self._updates))
+        torch._foreach_lerp_(list(averaged), list(current), 1.0 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"averaged": self._averaged.state_dict(), "updates": self._updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._averaged.load_state_dict(state["averaged"])
+        self._updates = state["updates"]
+
+
+@contextmanager
+def calibrated(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any]) -> Iterator[None]:
+    """Give BatchNorm the statistics of ``batches`` under the model's present weights, while the context is open.
+
+    Weights that were averaged never trained, so the running statistics that training left do not fit them (Izmailov et
+    al. 2018, section 3.2; as ``torch.optim.swa_utils.update_bn``). ``forward`` runs the model on one of the first
+    16 batches, without gradients and in eval mode but for the norms. A model without BatchNorm draws no batch.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    if not norms:
+        yield
+        return
+    before = [({name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum, m.training) for m in norms]
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's own word for a plain average
+        norm.train()
+    with torch.no_grad():
+        for batch in islice(batches, CALIBRATION_BATCHES):
+            forward(model, batch)
+    for module, mode in modes.items():
+        module.training = mode
+    try:
+        yield
+    finally:
+        for norm, (buffers, momentum, _) in zip(norms, before, strict=True):
+            norm.load_state_dict(buffers, strict=False)
+            norm.momentum = momentum
