@@ -322,9 +322,12 @@ def make_mirror(name: str, settings: Settings) -> MlflowMirror:
 
 
 def measured_costs(names: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Measure families here: bytes of state per parameter, and the time of a step relative to plain SGD."""
+    """Measure families here, on one thread: bytes of state per parameter, and a step's time relative to plain SGD."""
+    import torch
+
     from tuner.training.optimizers.measure import state_bytes, step_costs
 
+    torch.set_num_threads(1)  # two would wait for each other on a busy machine
     steps = step_costs(names, repeats=7)
     return {name: (state_bytes(name), steps[name]) for name in names}
 

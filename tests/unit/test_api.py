@@ -97,7 +97,7 @@ def test_errors_in_the_study_reach_the_caller() -> None:
         (ToyQuadratic, {"trails": 3}, r"launch\(\): trails is not a key here"),
         (ToyQuadratic, {"horizon": {"steps": -1}}, r"launch\(\): horizon.steps is -1"),
         (ToyQuadratic, {"name": "a b"}, r"launch\(\): study is 'a b'"),
-        (ToyQuadratic, {"current": {"family": "lion"}}, r"launch\(\): current.family is 'lion'"),
+        (ToyQuadratic, {"current": {"family": "lyon"}}, r"launch\(\): current.family is 'lyon'"),
         (ToyQuadratic, {"metric": "loss", "direction": "up"}, r"launch\(\): metric.direction is 'up'"),
         (ToyQuadratic, {"space": {"name": "s"}}, r"launch\(\): space.arms is missing"),
     ],

@@ -108,18 +108,30 @@ def test_check_writes_nothing(folder: Path) -> None:
 
 
 def test_tables() -> None:
-    families, schedules, spaces = (tuner(verb).output for verb in ("optimizers", "schedules", "spaces"))
+    verbs = ("optimizers --no-measure", "schedules", "spaces")
+    families, schedules, spaces = (tuner(verb).output for verb in verbs)
     assert all(name in families for name in FAMILIES)
     assert all(name in schedules for name in SCHEDULES)
     assert all(name in spaces for name in ("quick", "sgdm-vs-adam", "five-families"))
     for name, row in FAMILIES.items():
-        page = tuner(f"optimizers {name}").output
+        page = tuner(f"optimizers {name} --no-measure").output
         assert all(h.name in page for h in row.hyperparameters)
     for name, kind in SCHEDULES.items():
         page = tuner(f"schedules {name}").output
         assert all(p.name in page for p in kind.parameters)
     for name in ("quick", "sgdm-vs-adam", "five-families"):
         assert "schedule.kind" in tuner(f"spaces {name}").output
+
+
+def test_an_optimizers_cost_is_measured() -> None:
+    assert "8 bytes of state per parameter, a step costs " in tuner("optimizers adamw").output
+
+
+def test_schedules_are_drawn(folder: Path) -> None:
+    assert "horizon" in tuner("schedules cosine --plot").output
+    assert "Drawn: c.png" in tuner("schedules cosine --plot-file c.png").output
+    assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
+    assert "expected a name that ends in .png or .svg" in tuner("schedules --plot-file c.gif", code=2).output
 
 
 def test_options_win_over_the_file_and_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

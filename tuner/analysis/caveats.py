@@ -14,6 +14,7 @@ from tuner.analysis.stats import equivalent
 from tuner.analysis.verdict import FEWEST_PAIRS
 from tuner.families import CAMPS
 from tuner.records import Outcome, Phase, RunRecord, TrialRecord, short
+from tuner.schedules import SCHEDULES
 from tuner.spec import StudySpec
 
 EDGE = 0.1
@@ -32,6 +33,7 @@ def caveats_of(
         _seeds,
         _unstable,
         _edge,
+        _followed,
         _diverged,
         _failed,
         _budget,
@@ -101,6 +103,17 @@ def _edge(spec: StudySpec, trials: Sequence[TrialRecord], _r: Sequence[RunRecord
             " beyond it. Widen the range in the space and search on."
         )
         found.append(Caveat("edge_of_range", text))
+    return found
+
+
+def _followed(_spec: StudySpec, trials: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
+    """A schedule that followed a metric: what its values mean."""
+    found = []
+    for arm, index in state.chosen.items():
+        schedule = next(t.setting.schedule for t in trials if t.arm == arm and t.index == index)
+        kind = SCHEDULES[str(schedule["kind"])]
+        if kind.follows_metric:
+            found.append(Caveat("schedule_follows_metric", f"{arm} follows {schedule['signal']}: {kind.note}"))
     return found
 
 

@@ -241,12 +241,13 @@ _ADAM = (
             exposed("clip", 1.0, 1.0, 1e6, "bound on the root mean square of u"),
             PLAIN_L2,
         ),
-        state_slots=0.26,
+        state_slots=0.255,
         source="Shazeer & Stern 2018, arXiv 1804.04235; torch.optim.Adafactor",
         formula="u = g / sqrt(v), v kept as means over rows and over columns of the last two dimensions; "
         "w -= max(eps2, rms(w)) min(lr, 1 / sqrt(t)) u / max(1, rms(u) / clip), after w *= 1 - lr weight_decay",
         default_source=TORCH,
         default_schedule=COSINE,
+        note="The rate is relative to the size of the weights. On a GPU each step waits once for each tensor.",
     ),
 )
 
@@ -273,12 +274,15 @@ _MUON = (
         ),
         state_slots=1.02,
         source="Jordan et al. 2024; the scale: Liu et al. 2025, arXiv 2502.16982; pytorch_optimizer.Muon",
-        formula="m = momentum m + (1 - momentum) g, O: the orthogonal factor of (1 - momentum) g + momentum m (five "
-        "Newton-Schulz steps in bfloat16), w -= 0.2 sqrt(max(rows, columns)) lr O; embeddings, the last matrix and "
-        "all that is no matrix or convolution kernel: as adamw, at adamw_ratio lr",
+        formula="matrices and kernels: m = momentum m + (1 - momentum) g, w -= 0.2 sqrt(max(rows, columns)) lr O after "
+        "w *= 1 - lr weight_decay, O: the orthogonal factor of (1 - momentum) g + momentum m by five Newton-Schulz "
+        "steps; the rest: as adamw, at adamw_ratio lr",
         default_source="torch 2.13 defaults of torch.optim.Muon, with adamw_beta2 as pytorch_optimizer has it; cosine",
         default_schedule=COSINE,
         momentum="momentum",
+        note="AdamW trains embeddings, what has a single row or column, biases and norms, and the output's weight: that of "
+        "a module called head, lm_head or classifier, else the last matrix of those with the highest rate. The five "
+        "steps are in bfloat16, at which many CPUs are slow.",
     ),
 )
 

@@ -55,7 +55,8 @@ class Family:
     depends on shapes it is the figure of ``tuner.training.optimizers.measure.Probe``. ``momentum`` names the
     hyperparameter that a schedule's momentum multiplier acts on. ``heavy_ball``: a gradient moves the weights by
     learning_rate / (1 - momentum) in all, so that ``effective_learning_rate`` can be searched. ``needs`` lists what
-    a family asks of the loop (see ``SWITCH``). ``schedules`` are the kinds that may be offered; None for all.
+    a family asks of the loop (see ``SWITCH``). ``schedules`` are the kinds that may be offered; None for all. ``note``
+    says what surprises.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Family:
     heavy_ball: bool = False
     needs: frozenset[str] = frozenset()
     schedules: tuple[str, ...] | None = None
+    note: str = ""
 
     def hyperparameter(self, name: str) -> Hyperparameter:
         """Return the one of that name.

@@ -90,7 +90,7 @@ def family_page(row: Family, measured: Mapping[str, tuple[float, float]] | None 
     title = f"{row.name} ({CAMPS[row.camp]}): {row.source}"
     drawn = _table(title, "hyperparameter", "default", "bounds", "searched", "from", "meaning")
     for h in row.hyperparameters:
-        bounds = f"{h.low:g} to {h.high:g}"
+        bounds = f"{h.low:.8g} to {h.high:.8g}"
         searched, opens = "not searched", ""
         if h.search is not None:
             s = h.search

@@ -76,7 +76,7 @@ class Book:
         if setting is None:
             space = self.spec.space.arm(arm)
             coordinates = {d.name: d.at((0.3 + 0.13 * index) % 1.0) for d in space.dimensions}
-            setting = space.family.default if index == 0 else space.decode(coordinates)
+            setting = space.default if index == 0 else space.decode(coordinates)
             if index == 0:
                 coordinates = space.encode(setting) or coordinates
         else:

@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.records import Book, make_spec, started
+from analysis.records import SPACE, Book, make_spec, started
 from analysis.simulated import simulate
 from tuner.analysis.advice import chance, search_seeds
 from tuner.analysis.contest import contest
@@ -246,6 +247,22 @@ class TestEvidence:
         assert len(texts) == 1
         assert texts[0].startswith("learning_rate")
         assert "lower edge" in texts[0]
+
+    def test_an_edge_beyond_which_nothing_lies_is_none(self) -> None:
+        book = started(recipe={"label_smoothing": {"low": 0, "high": 0.2}, "clip_norm": {"low": 0.1, "high": 9}})
+        trial = next(t for t in book.trials if (t.arm, t.index) == ("adamw", 2))
+        edges = dict(trial.coordinates) | {"recipe.label_smoothing": 0.0, "recipe.clip_norm": 0.1}
+        book.trials = [replace(t, coordinates=edges) if t is trial else t for t in book.trials]
+        book.confirm({"sgdm": spread(0.9), "adamw": spread(0.95, seed=1)})
+        texts = [c.text for c in recommend(book.spec, book.trials, book.runs).caveats if c.code == "edge_of_range"]
+        assert [text.split(" = ")[0] for text in texts] == ["recipe.clip_norm"]
+
+    def test_a_schedule_that_followed_the_metric_is_named(self) -> None:
+        book = started(space={**SPACE, "schedule": {"kind": "plateau", "signal": "validation"}})
+        book.confirm({"sgdm": spread(0.9), "adamw": spread(0.95, seed=1)})
+        found = [c for c in recommend(book.spec, book.trials, book.runs).caveats if c.code == "schedule_follows_metric"]
+        assert [c.text.split(":")[0] for c in found] == ["sgdm follows validation", "adamw follows validation"]
+        assert "takes part in training" in found[0].text
 
     def test_many_diverged_failed_and_cut(self) -> None:
         book = Book(make_spec()).search({"sgdm": (0.9, BAD, BAD), "adamw": (0.8, Outcome.FAILED, 0.7)})

@@ -75,12 +75,16 @@ class TestTables:
     def test_families(self) -> None:
         text = text_of(overview.families(), 250)
         assert all(name in text for name in FAMILIES)
-        assert "8 bytes" in text
+        measured = text_of(overview.families(dict.fromkeys(FAMILIES, (7.25, 3.5))), 250)
+        assert measured.count("7.25") == measured.count("3.5") == len(FAMILIES)
 
     @pytest.mark.parametrize("name", FAMILIES)
     def test_a_family(self, name: str) -> None:
-        text = text_of(overview.family_page(FAMILIES[name]))
-        assert all(h.name in text and h.meaning in text for h in FAMILIES[name].hyperparameters)
+        row = FAMILIES[name]
+        text = text_of(overview.family_page(row, {name: (7.25, 3.5)}), 400)
+        assert all(h.name in text and h.meaning in text for h in row.hyperparameters)
+        assert all(f"{h.search.low:g} to {h.search.high:g}" in text for h in row.hyperparameters if h.search)
+        assert "7.25 bytes of state per parameter, a step costs 3.5 times sgd's" in text
 
     def test_schedules(self) -> None:
         text = text_of(overview.schedules(), 250)

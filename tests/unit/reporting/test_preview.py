@@ -8,7 +8,6 @@ import pytest
 from analysis.records import make_spec
 
 from tuner.errors import WorkloadError
-from tuner.families import FAMILIES
 from tuner.reporting import preview
 from tuner.spec import StudySpec
 
@@ -35,7 +34,7 @@ def toy(**changes: object) -> StudySpec:
 @pytest.mark.parametrize("space", ["quick", "sgdm-vs-adam", "five-families"])
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_pages_for_every_space(space: str, trials: int, sampler: str) -> None:
-    arms = list(FAMILIES) if space == "five-families" else ["sgdm", "adamw"]
+    arms = ["sgdm", "nag", "adamw", "adam", "nadam"] if space == "five-families" else ["sgdm", "adamw"]
     spec = make_spec(space=space, arms=arms, budget={"trials_per_arm": trials}, sampler=sampler)
     text = text_of(*preview.pages(spec))
     assert f"Study toy: maximize val_accuracy of my.work:Load, 3 epochs a run, {trials} trials per arm" in text
@@ -73,6 +72,20 @@ def test_the_confirmation_in_words() -> None:
     assert "and your settings" in preview.confirmation(make_spec(current={"family": "sgdm"}))
     assert "Confirmation: none" in preview.confirmation(make_spec(confirmation={"max_runs": 0}))
     assert "no arm can be called better" in preview.confirmation(make_spec(confirmation={"seeds": 3}))
+
+
+def test_the_param_groups_of_each_arm() -> None:
+    text = text_of(*preview.groups(toy(recipe={"multipliers": {"linear.bias": 0.5}})))
+    assert "Param groups of sgdm" in text
+    assert "Param groups of adamw" in text
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
+    assert rows[0] == ["-", "0.1", "0.0001", "1", "8", "linear.weight"]
+    assert rows[1] == ["-", "0.05", "none", "1", "1", "linear.bias"]
+    assert rows[2] == ["-", "0.001", "0.01", "1", "8", "linear.weight"]
+    frozen = text_of(*preview.groups(toy(recipe={"freeze": ["linear.bias"]})))
+    assert "frozen" in frozen
+    with pytest.raises(WorkloadError, match=r"recipe 'freeze:backbone.\*' matches no parameter"):
+        list(preview.groups(toy(recipe={"freeze": ["backbone.*"]})))
 
 
 def test_a_timed_step_of_each_arm() -> None:

@@ -90,7 +90,7 @@ class Net(lightning.LightningModule):  # type: ignore[misc, name-defined]
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         groups = optimizer.param_groups
-        self.rates.append([(g["lr"], g["momentum"] if "momentum" in g else g["betas"][0]) for g in groups])
+        self.rates.append([(g["lr"], g["momentum"] if "momentum" in g else g.get("betas", (0.0,))[0]) for g in groups])
 
     def configure_optimizers(self) -> Any:
         raise AssertionError("the run brings its own")
@@ -292,16 +292,42 @@ def test_a_killed_run_goes_on_bit_for_bit(die_at: int, workers: int, tmp_path: P
     assert numbers(result) == numbers(whole)
 
 
+class Plain(Net):
+    """The same on every machine and in every loop: no dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers[3] = nn.Identity()
+
+
+def by_hand(run: Run) -> None:
+    """The loop that a user would write, over the same batches."""
+    net, total = Plain(), run.total_steps(PER_EPOCH)
+    bundle = run.optimizer(net)
+    bundle.train()
+    for step, (x, y) in enumerate(itertools.islice(DataLoader(data(48, 0), 8), total)):
+        bundle.apply(run.schedule.multipliers(step, total))
+        bundle.zero_grad()
+        bundle.backward(nn.functional.cross_entropy(net.layers(x), y))
+        bundle.step()
+    bundle.eval()
+    net.eval()
+    losses = [nn.functional.cross_entropy(net.layers(x), y).item() for x, y in DataLoader(data(24, 1), 8)]
+    run.report(step=total, val_loss=sum(losses) / len(losses))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_trains(family: str, tmp_path: Path) -> None:
-    """Lightning calls ``optimizer.step(closure)``; a kill comes after the first report."""
+def test_every_family_trains_as_by_hand_and_goes_on_after_a_kill(family: str, tmp_path: Path) -> None:
+    """Lightning calls ``optimizer.step(closure)``, we call ``bundle.backward(loss)`` and ``bundle.step()``."""
     place = assign(family=family, steps=4, schedule={"kind": "constant"}, metric="val_loss")
-    whole = trained(place, function(val_check_interval=2))
+    given: dict[str, Any] = {"val_check_interval": 2, "train_dataloaders": DataLoader(data(48, 0), 8)}
+    whole = trained(place, function(Plain, **given))
     assert whole.outcome is Outcome.COMPLETED, whole.traceback
+    assert whole.value == pytest.approx(trained(place, by_hand).value, rel=1e-6)
     place = replace(place, checkpoints=str(tmp_path / "run"), checkpoint_seconds=0.0)
     with pytest.raises(SystemExit):
-        trained(place, function(val_check_interval=2, die_at=4))
-    assert numbers(trained(replace(place, attempt=2), function(val_check_interval=2))) == numbers(whole)
+        trained(place, function(Plain, die_at=4, **given))
+    assert numbers(trained(replace(place, attempt=2), function(Plain, **given))) == numbers(whole)
 
 
 def test_the_recipe_reaches_lightning() -> None:
@@ -349,7 +375,7 @@ def test_averaged_weights_are_evaluated_and_training_goes_on_with_the_last(
 
 def test_a_schedule_that_follows_a_metric_sees_the_reports() -> None:
     nets: list[Any] = []
-    schedule = {"kind": "plateau", "patience": 0.0, "factor": 0.5, "threshold": 0.1, "signal": "training"}
+    schedule = {"kind": "plateau", "patience": 0.0, "factor": 0.5, "threshold": 0.1, "signal": "train_loss"}
     result = trained(adamw(steps=6, schedule=schedule), function(keep=nets, val_check_interval=1))
     assert result.outcome is Outcome.COMPLETED, result.traceback
     follows, rates = Schedule.of(schedule), []

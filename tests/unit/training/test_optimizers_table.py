@@ -11,7 +11,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,15 @@ class Network(nn.Module):
     def loss(self) -> Tensor:
         x = torch.relu(self.norm(self.convolution(self.x))).mean((2, 3))
         return nn.functional.cross_entropy(self.output(torch.relu(self.hidden(x))), self.y)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two threads would sum in another order, and wait for each other longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def network() -> Network:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +130,10 @@ def _one_step_by_hand(model: nn.ModuleDict, batch: Any, rate: float) -> Tensor:
     slope = torch.autograd.grad(scores.sum(), real, create_graph=True)[0]
     penalty = 0.5 * (slope**2).sum(1).mean()
     judged = -nn.functional.logsigmoid(scores).mean() - nn.functional.logsigmoid(-fakes).mean() + penalty
-    for p, g in zip(one.parameters(), torch.autograd.grad(judged, list(one.parameters()), allow_unused=True)):
-        p.data -= rate * (0 if g is None else g)
+    for p, g in zip(one.parameters(), torch.autograd.grad(judged, list(one.parameters())), strict=True):
+        p.data -= rate * g
     fooled = -nn.functional.logsigmoid(one(other(second))).mean()
-    for p, g in zip(other.parameters(), torch.autograd.grad(fooled, list(other.parameters()))):
+    for p, g in zip(other.parameters(), torch.autograd.grad(fooled, list(other.parameters())), strict=True):
         p.data -= rate * g
     return judged.detach() + fooled.detach()
 
@@ -142,7 +143,7 @@ def test_a_step_is_that_of_the_non_saturating_loss_with_r1(workload: DigitsGAN) 
     twin.load_state_dict(model.state_dict())
     setting = Setting("sgdm", {"learning_rate": 0.05, "momentum": 0.0, "l2": 0.0}, {"kind": "constant"})
     bundle = workload.optimizer(setting, model, 3)
-    for batch, _ in zip(workload.train_batches(0, 1), range(3)):
+    for batch in islice(workload.train_batches(0, 1), 3):
         assert isinstance(twin, nn.ModuleDict)
         expected = _one_step_by_hand(twin, batch, 0.05)
         assert float(workload.train_step(model, batch, bundle)) == pytest.approx(float(expected), rel=1e-5)
@@ -151,11 +152,12 @@ def test_a_step_is_that_of_the_non_saturating_loss_with_r1(workload: DigitsGAN) 
 
 
 def test_it_trains_and_repeats_bit_for_bit() -> None:
-    run = given(steps=120, hyperparameters={"learning_rate": 3e-3, "beta1": 0.5}, phase=Phase.TEST)
-    result = trained(assign(GAN, **run))
+    options = {"width": 64, "eval_every_steps": 50}
+    run = {"steps": 100, "hyperparameters": {"learning_rate": 3e-3, "beta1": 0.5}, "phase": Phase.TEST}
+    result = trained(assign(GAN, **{**given(), "options": options, **run}))
     assert result.outcome is Outcome.COMPLETED, result.traceback
     mmds = [m.values["mmd"] for m in result.measurements]
-    assert result.tests["mmd"] < 0.5 < mmds[0]
+    assert result.tests["mmd"] < 0.4 < mmds[0]
     short = [trained(assign(GAN, **given(steps=20))) for _ in range(2)]
     assert numbers(short[0]) == numbers(short[1])
 

@@ -96,14 +96,14 @@ def test_the_loss_that_is_evaluated_has_no_label_smoothing(workload: ManualPassa
     workload.place(torch.device("cpu"), {})
 
 
-@pytest.mark.parametrize(("model", "better_than"), [("bag", 0.5), ("encoder", 0.5)])
-def test_it_trains_and_repeats_bit_for_bit(model: str, better_than: float) -> None:
+@pytest.mark.parametrize("model", ["bag", "encoder"])
+def test_it_trains_and_repeats_bit_for_bit(model: str) -> None:
     results = [
         trained(assign(TEXT, steps=102, **given(model, hyperparameters={"learning_rate": 1e-2}))) for _ in range(2)
     ]
     assert results[0].outcome is Outcome.COMPLETED, results[0].traceback
     assert numbers(results[0]) == numbers(results[1])
-    assert results[0].tests["accuracy"] > better_than
+    assert results[0].tests["accuracy"] > 0.5
     assert results[0].measurements[-1].values["train_loss"] < results[0].measurements[0].values["train_loss"]
 
 

@@ -15,7 +15,12 @@ from tuner.training.workloads.unet import DigitsUNet, canvases, mean_iou
 from .helpers import BUILT_IN, assign, numbers, trained
 
 UNET = BUILT_IN + "unet:DigitsUNet"
-SHORT: dict[str, Any] = {"metric": "iou", "family": "adamw", "hyperparameters": {"learning_rate": 1e-2}}
+SHORT: dict[str, Any] = {
+    "options": {"width": 4},
+    "metric": "iou",
+    "family": "adamw",
+    "hyperparameters": {"learning_rate": 1e-2},
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +97,7 @@ def test_the_loss_that_is_evaluated_has_no_label_smoothing(workload: DigitsUNet)
 
 
 def test_it_trains_and_repeats_bit_for_bit() -> None:
-    first = trained(assign(UNET, steps=96, phase=Phase.TEST, **SHORT))
+    first = trained(assign(UNET, steps=64, phase=Phase.TEST, **SHORT))
     assert first.outcome is Outcome.COMPLETED, first.traceback
     ious = [m.values["iou"] for m in first.measurements]
     assert ious[-1] > 0.6

@@ -5,6 +5,7 @@ The module stays the user's: data, loss, metrics, hooks. Its ``configure_optimiz
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import warnings
@@ -82,6 +83,7 @@ def fit(
                 tests = trainer.test(module, dataloaders=test_dataloaders, datamodule=datamodule, verbose=False)
                 run.report_test(**{name: value for loader in tests for name, value in loader.items()})
         finally:
+            trainer.fit_loop.teardown()  # Lightning tears down the innermost loop only, when it is interrupted
             del module.configure_optimizers
 
 
@@ -125,6 +127,11 @@ class _Follower:
             self.scheduler = ScheduleLR(optimizer, lambda: self.run.schedule, self.total)
             self.average = self.run.average(self.module)
             self._check()
+            _close_first(optimizer)
+            if "mixed" in str(self.trainer.precision):
+                # Lightning clips no gradient of an optimizer that would unscale by itself, as torch's fused ones can;
+                # told that it cannot, the GradScaler does it.
+                optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
             if self.saved is not None and self.average is not None:
                 self.average.load_state_dict(self.saved["average"])
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler, "interval": "step"}}
@@ -265,6 +272,23 @@ class _Follower:
             "epoch_rng": self.epoch_rng,
             "average": self.average and self.average.state_dict(),
         }
+
+
+def _close_first(optimizer: torch.optim.Optimizer) -> None:
+    """Have the optimizer compute the gradients of a closure before its step, not in its midst.
+
+    Lightning hands over its forward and backward passes as a closure; what some families do before a step (decay the
+    weights, add L2) needs the gradients that it makes, and must not come before its forward pass.
+    """
+    update = optimizer.step
+
+    @functools.wraps(update)
+    def step(closure: Callable[[], Any] | None = None) -> Any:
+        loss = None if closure is None else closure()
+        update()
+        return loss
+
+    optimizer.step = step  # type: ignore[method-assign]
 
 
 def _options(run: Run, lightning: Any, folder: str, given: Mapping[str, Any], follower: Any) -> dict[str, Any]:

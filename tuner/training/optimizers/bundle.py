@@ -67,7 +67,7 @@ class Bundle:
         """Forget the gradients; in the midst of an accumulation they stay."""
         for stepper in self._steppers.values():
             if not stepper.pending:
-                stepper.optimizer.zero_grad(set_to_none=True)
+                stepper.forget()
 
     def backward(self, loss: Tensor) -> None:
         """Add the loss's gradients to those of this bundle's parameters, and to no others.
@@ -148,6 +148,12 @@ class _Stepper:
     def pending(self) -> bool:
         """Whether an accumulation has begun and is not complete."""
         return self._calls % self._accumulation != 0
+
+    def forget(self) -> None:
+        # What zero_grad of every torch optimizer does, without the profiler's and the compiler's wrappers: 1 us for 19.
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
 
     def backward(self, loss: Tensor, retain: bool, alone: bool) -> None:
         if self._accumulation > 1:
