@@ -280,9 +280,9 @@ _MUON = (
         default_source="torch 2.13 defaults of torch.optim.Muon, with adamw_beta2 as pytorch_optimizer has it; cosine",
         default_schedule=COSINE,
         momentum="momentum",
-        note="AdamW trains embeddings, what has a single row or column, biases and norms, and the output's weight: that of "
-        "a module called head, lm_head or classifier, else the last matrix of those with the highest rate. The five "
-        "steps are in bfloat16, at which many CPUs are slow.",
+        note="AdamW trains embeddings, what has a single row or column, biases and norms, and the output's weight: "
+        "that of a module called head, lm_head or classifier, else the last matrix of those with the highest rate. The "
+        "five steps are in bfloat16, at which many CPUs are slow.",
     ),
 )
 

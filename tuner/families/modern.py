@@ -107,9 +107,9 @@ _BOUNDED = (
         default_source=LIBRARY,
         default_schedule=COSINE,
         momentum="beta1",
-        note="Each param group (weights that decay, and the rest) switches by itself, and at the default eps seldom: none "
-        "did in 460 steps of a small network on digits, and until then it is Adam. Decoupled decay keeps to Adam's rate. "
-        "On a GPU each step waits once for each group.",
+        note="Each param group (weights that decay, and the rest) switches by itself, and at the default eps seldom: "
+        "none did in 460 steps of a small network on digits. Until then it is Adam. Decoupled decay keeps to Adam's "
+        "rate. On a GPU each step waits once for each group.",
     ),
 )
 
@@ -148,7 +148,7 @@ _SIGN_AND_TRUST = (
         default_source="pytorch_optimizer 4.1 defaults, weight decay 0.01 as in the paper's BERT; cosine",
         default_schedule=COSINE,
         momentum="beta1",
-        note="The library's correction of the bias is left out: it makes the first step 1 / (1 - beta1) times too long.",
+        note="The library's bias correction is left out: it makes the first step 1 / (1 - beta1) times as long.",
     ),
     Family(
         name="lars",
@@ -163,8 +163,8 @@ _SIGN_AND_TRUST = (
         source="You, Gitman & Ginsburg 2017, arXiv 1708.03888; pytorch_optimizer.LARS",
         formula="m = momentum m + (1 - dampening) g trust |w| / (|g| + l2 |w|), w -= lr m for each tensor; one of a "
         "single dimension takes g as it is and no l2",
-        default_source="rate and l2 as sgdm, for what it does not scale; trust so that the rest moves as at the paper's "
-        "1e-3 with a rate of 1; cosine",
+        default_source="rate and l2 as sgdm, for what it does not scale; trust so that the rest moves as at the "
+        "paper's 1e-3 with a rate of 1; cosine",
         default_schedule=COSINE,
         momentum="momentum",
         heavy_ball=True,
@@ -186,8 +186,8 @@ _BEYOND_ADAM = (
         ),
         state_slots=4.86,
         source="Vyas et al. 2024, arXiv 2409.11321; pytorch_optimizer.SOAP",
-        formula="as adam in the eigenbasis of the averages (beta2) of g g' and g' g, one for each dimension of a tensor; "
-        "then w *= 1 - lr weight_decay",
+        formula="as adam in the eigenbasis of the averages (beta2) of g g' and g' g, one for each dimension of a "
+        "tensor; then w *= 1 - lr weight_decay",
         default_source=LIBRARY,
         default_schedule=COSINE,
         momentum="beta1",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tuner.families import CAMPS, FAMILIES, Family
 from tuner.records import Outcome, Phase, RunRecord, State, TrialRecord, short
 from tuner.reporting.live import clock, table
+from tuner.reporting.optimizer_reference import searched
 from tuner.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, Kind
 from tuner.space import SearchSpace
 from tuner.spec import StudySpec
@@ -91,21 +92,16 @@ def family_page(row: Family, measured: Mapping[str, tuple[float, float]] | None 
     drawn = _table(title, "hyperparameter", "default", "bounds", "searched", "from", "meaning")
     for h in row.hyperparameters:
         bounds = f"{h.low:.8g} to {h.high:.8g}"
-        searched, opens = "not searched", ""
-        if h.search is not None:
-            s = h.search
-            zero = "0 or " if s.or_zero else ""
-            named = f"{s.coordinate}: " if s.coordinate else ""
-            searched = f"{named}{zero}{s.low:g} to {s.high:g}{', log' if s.log else ''}"
-            opens = f"{s.opens_at} trials" if s.opens_at > 1 else "always"
-        drawn.add_row(h.name, short(h.default), bounds, searched, opens, h.meaning)
+        opens = "" if h.search is None else f"{h.search.opens_at} trials" if h.search.opens_at > 1 else "always"
+        drawn.add_row(h.name, short(h.default), bounds, searched(h.search) or "not searched", opens, h.meaning)
     state, step = _costs(row, measured)
     cost = f"{state} bytes of state per parameter" + (
         f", a step costs {step} times sgd's (measured here)" * bool(measured)
     )
     needs = f"; needs: {', '.join(sorted(row.needs))}" if row.needs else ""
     schedule = row.default_schedule["kind"]
-    drawn.caption = f"{row.formula}\n{cost}{needs}\ndefault schedule {schedule}; defaults: {row.default_source}"
+    lines = (row.formula, row.note, cost + needs, f"default schedule {schedule}; defaults: {row.default_source}")
+    drawn.caption = "\n".join(line for line in lines if line)
     return drawn
 
 

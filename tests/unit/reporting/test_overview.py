@@ -11,6 +11,7 @@ from analysis.records import Book, make_spec, started
 from tuner.families import FAMILIES
 from tuner.records import Outcome, RunRecord, State
 from tuner.reporting import overview
+from tuner.reporting.optimizer_reference import searched
 from tuner.schedules import SCHEDULES
 from tuner.storage.reading import StudyRow
 
@@ -83,7 +84,7 @@ class TestTables:
         row = FAMILIES[name]
         text = text_of(overview.family_page(row, {name: (7.25, 3.5)}), 400)
         assert all(h.name in text and h.meaning in text for h in row.hyperparameters)
-        assert all(f"{h.search.low:g} to {h.search.high:g}" in text for h in row.hyperparameters if h.search)
+        assert all(searched(h.search) in text for h in row.hyperparameters)
         assert "7.25 bytes of state per parameter, a step costs 3.5 times sgd's" in text
 
     def test_schedules(self) -> None:

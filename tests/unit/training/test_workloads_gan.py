@@ -182,7 +182,7 @@ def test_the_length_of_an_epoch_follows_the_batch_size(workload: DigitsGAN) -> N
     assert workload.steps_per_epoch == len(list(workload.train_batches(0, 0))) == 15
 
 
-@pytest.mark.parametrize("precision", ["bfloat16"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_it_trains_in_half_precision(precision: str) -> None:
     result = trained(assign(GAN, **given(steps=4, recipe={"precision": precision})))
     assert result.outcome is Outcome.COMPLETED, result.traceback

@@ -8,7 +8,7 @@ from torch import nn
 
 from tuner.training.optimizers.bundle import MAIN, Bundle
 
-_DECAYS = ("weight_decay", "decoupled_decay")
+_DECAYS = ("weight_decay", "decoupled_decay", "coupled_decay")
 
 
 @dataclass(frozen=True, slots=True)
