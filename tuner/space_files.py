@@ -152,12 +152,12 @@ def _arm(table: Section, name: str, schedule: Part, shared: Part, study: Part) -
     if not _ARM.fullmatch(name) or name == "current":
         expected = "letters, digits, '.', '_', '-' (40 at most), and not 'current'"
         raise table.error(name, "cannot name an arm", expected)
-    family_name = section.text("family", None) or name
+    raw = section.take("family", None)
+    known = [*FAMILIES, *([raw] if isinstance(raw, str) and is_family(raw) else [])]
+    family_name = section.choice("family", known, None) or name
     if not is_family(family_name):
         expected = f"one of {', '.join(FAMILIES)}, or lookahead-FAMILY"
-        key, where = ("family", section) if "family" in section else (name, table)
-        found = f"is {family_name!r}" if "family" in section else "is not an optimizer family"
-        raise where.error(key, found, expected, "" if "family" in section else "Or add 'family: ...'.")
+        raise table.error(name, "is not an optimizer family", expected, "Or add 'family: ...'.")
     row = family(family_name)
     timed = _fitting(row, schedule).under(read_part(section.section("schedule", {}), SCHEDULE))
     own = _hyperparameters(section, row)

@@ -364,9 +364,8 @@ def _current(section: Section, base: Mapping[str, Scalar]) -> tuple[Setting | No
         section.take("current", None)
         return None, {}
     inner = section.section("current")
-    name = inner.text("family")
-    if not is_family(name):
-        raise inner.error("family", f"is {name!r}", f"one of {', '.join(FAMILIES)}")
+    raw = inner.take("family")
+    name = inner.choice("family", [*FAMILIES, *([raw] if isinstance(raw, str) and is_family(raw) else [])])
     found = read_setting(inner, family_named(name), base, kind="constant")
     return found, dict(inner.section("recipe", {}).data)
 

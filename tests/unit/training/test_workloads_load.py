@@ -71,7 +71,11 @@ def test_functions_and_instances_load(write: Write) -> None:
 
 
 def test_a_workload_is_described() -> None:
-    assert describe(load(WorkloadRef(TOY))) == Description("loss", "minimize", True)
+    assert describe(load(WorkloadRef(TOY))) == Description("loss", "minimize", True, takes=frozenset())
+    digits = describe(load(WorkloadRef(BUILT_IN + "digits:DigitsCNN")))
+    assert digits.takes == {"batch_size", "label_smoothing"}
+    assert digits.recipe == {"batch_size": 32, "batch_reference": 32}
+    assert describe(load(WorkloadRef(BUILT_IN + "chars:CharTransformer"))).recipe["clip_norm"] == 1.0
 
 
 def test_the_same_name_in_another_folder_is_another_module(write: Write) -> None:
@@ -144,7 +148,8 @@ def test_the_cause_is_kept(write: Write) -> None:
 
 
 def test_all_built_in_workloads_load() -> None:
-    for path in ("digits:DigitsCNN", "tabular:TabularMLP", "chars:CharTransformer", "toy:ToyQuadratic"):
+    paths = ("digits:DigitsCNN", "tabular:TabularMLP", "chars:CharTransformer", "toy:ToyQuadratic")
+    for path in (*paths, "cifar:CifarResNet", "unet:DigitsUNet", "gan:DigitsGAN", "text:ManualPassages"):
         assert describe(load(WorkloadRef(BUILT_IN + path))).has_test
 
 

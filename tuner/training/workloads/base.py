@@ -144,12 +144,15 @@ class Workload(ABC):
         return WorkloadError(wrong(place, f"does not take {name} = {value}", expected, f"Leave out recipe.{name}."))
 
 
-def shuffled(size: int, batch_size: int, epoch: int, seed: int) -> Iterator[Tensor]:
-    """Yield the index batches of an epoch (int64, ``[batch_size]``, on the CPU); an incomplete last one is dropped.
+def shuffled(
+    size: int, batch_size: int, epoch: int, seed: int, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
+    """Yield the index batches of an epoch (int64, ``[batch_size]``); an incomplete last one is dropped.
 
-    The order is a function of ``(seed, epoch)`` and draws from no global generator.
+    The order is a function of ``(seed, epoch)`` and draws from no global generator. It goes to ``device`` once: indices
+    on the CPU would make every step wait for a GPU.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
-    order = torch.randperm(size, generator=generator)
+    order = torch.randperm(size, generator=generator).to(device)
     for start in range(0, size - batch_size + 1, batch_size):
         yield order[start : start + batch_size]

@@ -93,7 +93,7 @@ class CifarResNet(Workload):
         shifts = torch.randint(2 * PAD + 1, (len(x), 2), generator=generator)
         mirrored = torch.rand(len(x), generator=generator) < 0.5
         # One copy an epoch: an index that comes from the CPU would make every step wait for the GPU.
-        order = torch.cat(list(shuffled(len(x), self.batch_size, epoch, seed))).to(x.device)
+        order = torch.cat(list(shuffled(len(x), self.batch_size, epoch, seed, x.device)))
         shifts, mirrored = shifts.to(x.device), mirrored.to(x.device)
         for start in range(0, len(order), self.batch_size):
             now = slice(start, start + self.batch_size)

@@ -83,7 +83,7 @@ class DigitsGAN(Workload):
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         """Yield real digits ``[batch, 64]`` and latent vectors for either network's turn, ``[2, batch, 32]``."""
         generator = torch.Generator().manual_seed(derive_seed(seed, epoch, "latents"))
-        for chosen in shuffled(TRAIN, self.batch_size, epoch, seed):
+        for chosen in shuffled(TRAIN, self.batch_size, epoch, seed, self.device):
             yield self.digits[chosen], torch.randn(2, self.batch_size, LATENT, generator=generator)
 
     def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:

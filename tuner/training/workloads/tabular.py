@@ -72,7 +72,7 @@ class TabularMLP(Workload):
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         x, y = self.data["train"]
-        for chosen in shuffled(TRAIN, self.batch_size, epoch, seed):
+        for chosen in shuffled(TRAIN, self.batch_size, epoch, seed, self.device):
             yield x[chosen], y[chosen]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

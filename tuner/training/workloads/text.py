@@ -100,7 +100,7 @@ class ManualPassages(Workload):
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         x, y = self.data["train"]
-        for chosen in shuffled(len(x), self.batch_size, epoch, seed):
+        for chosen in shuffled(len(x), self.batch_size, epoch, seed, self.device):
             yield x[chosen], y[chosen]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -62,7 +62,7 @@ class ToyQuadratic(Workload):
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         x, y = self.data["train"]
-        for chosen in shuffled(SPLITS["train"], 16, epoch, seed):
+        for chosen in shuffled(SPLITS["train"], 16, epoch, seed, self.device):
             yield x[chosen], y[chosen]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
