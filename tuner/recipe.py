@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from tuner.errors import InputError
-from tuner.records import Scalar
+from tuner.records import Scalar, table
 
 MULTIPLIER, FREEZE, NO_DECAY = "multiplier:", "freeze:", "no_decay:"
 """What a key with a pattern begins with; a glob on parameter names follows, as in ``multiplier:backbone.*``."""
@@ -53,13 +52,7 @@ class Item:
         return int(value) if self.integer else float(value)
 
 
-def _table(*rows: Item) -> Mapping[str, Item]:
-    names = [row.name for row in rows]
-    assert len(set(names)) == len(names), f"a duplicate row in {names}"
-    return MappingProxyType({row.name: row for row in rows})
-
-
-RECIPE: Mapping[str, Item] = _table(
+RECIPE: Mapping[str, Item] = table(
     Item(
         "clip_norm",
         0.0,

@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 Scalar: TypeAlias = bool | int | float | str
 """The value of one setting."""
@@ -272,6 +273,23 @@ class RunRequest:
     trial: int
     phase: Phase
     seed: int
+
+
+class Named(Protocol):
+    """A row of a table."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=Named)
+
+
+def table(*rows: Row) -> Mapping[str, Row]:
+    """Return the rows by name, frozen; a name that stands twice is a bug of ours."""
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names), f"a duplicate row in {names}"
+    return MappingProxyType({row.name: row for row in rows})
 
 
 def digest(data: Any) -> str:

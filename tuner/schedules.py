@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tuner.errors import InputError
-from tuner.records import Scalar
+from tuner.records import Scalar, table
 
 WARMUP_START = 0.01
 """Where a warm-up begins, as a share of the rate that it rises to."""
@@ -206,13 +206,7 @@ WARMUP_SHAPES: Mapping[str, Rise] = MappingProxyType(
 # -- the table
 
 
-def _table(*rows: Kind) -> Mapping[str, Kind]:
-    names = [row.name for row in rows]
-    assert len(set(names)) == len(names), f"a duplicate row in {names}"
-    return MappingProxyType({row.name: row for row in rows})
-
-
-SCHEDULES: Mapping[str, Kind] = _table(
+SCHEDULES: Mapping[str, Kind] = table(
     Kind(
         "constant",
         _constant,

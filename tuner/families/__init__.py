@@ -13,6 +13,7 @@ from tuner.errors import InputError
 from tuner.families import classical, modern
 from tuner.families.modern import LOOKAHEAD
 from tuner.families.record import HORIZON, NO_SCHEDULE, SWITCH, Family, Hyperparameter, Search
+from tuner.records import table
 
 __all__ = [
     "CAMPS",
@@ -35,15 +36,9 @@ Sign (lion) and orthogonal (muon) steps are neither, and SWATS is first one and 
 """
 
 
-def _table(*rows: Family) -> Mapping[str, Family]:
-    names = [row.name for row in rows]
-    assert len(set(names)) == len(names), f"a duplicate row in {names}"
-    return MappingProxyType({row.name: row for row in rows})
+_BASES = table(*classical.ROWS, *modern.BOUNDED, *modern.REST)
 
-
-_BASES = _table(*classical.ROWS, *modern.BOUNDED, *modern.REST)
-
-FAMILIES: Mapping[str, Family] = _table(
+FAMILIES: Mapping[str, Family] = table(
     *classical.ROWS,
     *modern.BOUNDED,
     modern.lookahead(_BASES["sgdm"]),

@@ -65,8 +65,8 @@ def leaderboard(evidence: Evidence) -> str:
     return table(head, [_arm(evidence, row) for row in evidence.arms])
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table.
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; a bar in a cell does not end it, not even in code.
 
     >>> print(table(("a", "b"), [("1", "2")]))
     | a | b |

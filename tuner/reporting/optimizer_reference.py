@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tuner.families import CAMPS, FAMILIES, LOOKAHEAD, Family, Hyperparameter, Search
 from tuner.records import short
+from tuner.reporting.document import table
+from tuner.reporting.words import linked
 
 _HEAD = """\
 # Optimizers
@@ -58,7 +59,7 @@ def markdown() -> str:
     for camp, title in CAMPS.items():
         parts.append(f"## {title[0].upper()}{title[1:]}\n")
         parts += [_page(row) for row in FAMILIES.values() if row.camp == camp]
-    return "\n".join(parts)
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _overview(measured: Mapping[str, float]) -> str:
@@ -68,7 +69,7 @@ def _overview(measured: Mapping[str, float]) -> str:
             CAMPS[row.camp],
             f"{measured[row.name]:.1f}",
             str(sum(h.search is not None for h in row.hyperparameters)),
-            "`" + row.formula.replace("|", "\\|") + "`",  # a bar would end the cell even in code
+            f"`{row.formula}`",
         )
         for row in FAMILIES.values()
     ]
@@ -78,7 +79,7 @@ def _overview(measured: Mapping[str, float]) -> str:
 State: bytes per parameter that the optimizer keeps at its defaults in float32, measured on a model of a convolution
 (3 x 3), a norm and three linear layers; of Adafactor, Muon and SOAP it depends on the shapes.
 
-{_table(("family", "camp", "state", "searched", "step"), rows)}"""
+{table(("family", "camp", "state", "searched", "step"), rows)}"""
 
 
 def _page(row: Family) -> str:
@@ -89,13 +90,14 @@ def _page(row: Family) -> str:
         said.append(f"All other hyperparameters are those of [`{base}`](#{base}).")
     if row.momentum is not None:
         said.append(f"A schedule that cycles the momentum acts on `{row.momentum}`.")
-    said += [f"Defaults: {_linked(row.default_source)}.", f"Source: {_linked(row.source)}."]
+    said += [f"Defaults: {linked(row.default_source)}.", f"Source: {linked(row.source)}."]
     return f"""\
 ### {row.name}
 
 `{row.formula}`
 
-{_table(("hyperparameter", "default", "bounds", "searched", "from trials", "meaning"), map(_row, own))}
+{table(("hyperparameter", "default", "bounds", "searched", "from trials", "meaning"), map(_row, own))}
+
 {textwrap.fill(" ".join(said), 118, break_on_hyphens=False, break_long_words=False)}
 """
 
@@ -117,12 +119,3 @@ def searched(search: Search | None) -> str:
     coordinate = search.coordinate.replace("one_minus_", "1 - ")
     zero = "0 or " if search.or_zero else ""
     return f"{coordinate} {zero}{search.low:g} to {search.high:g}{', log' if search.log else ''}".strip()
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _linked(text: str) -> str:
-    return re.sub(r"arXiv ([0-9.]+[0-9])", r"[arXiv \1](https://arxiv.org/abs/\1)", text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from tuner.records import short
+from tuner.reporting.document import table
+from tuner.reporting.words import linked
 from tuner.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, WARMUP_START, Kind, Parameter
 
 WARMUP_FORMULAS: Mapping[str, str] = MappingProxyType(
@@ -41,16 +42,16 @@ def markdown() -> str:
     parts = [
         _HEAD,
         "## Kinds\n",
-        _table(
+        table(
             ("kind", "factor on the learning rate", "where people use it", "source"),
-            [(f"`{k.name}`", _formula(k.formula), k.meaning, _source(k.source)) for k in SCHEDULES.values()],
+            [(f"`{k.name}`", f"`{k.formula}`", k.meaning, linked(k.source)) for k in SCHEDULES.values()],
         ),
         "## Parameters\n\nA name means the same, with the same bounds, in every kind that has it.\n",
-        _table(("parameter", "default", "bounds", "meaning", "kinds"), [_row(p) for p in _parameters()]),
+        table(("parameter", "default", "bounds", "meaning", "kinds"), [_row(p) for p in _parameters()]),
         _warm_ups(),
         *(_note(kind) for kind in SCHEDULES.values() if kind.follows_metric),
     ]
-    return "\n".join(parts)
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _parameters() -> list[Parameter]:
@@ -65,14 +66,14 @@ def _row(p: Parameter) -> Sequence[str]:
 
 
 def _warm_ups() -> str:
-    shapes = [(f"`{name}`", _formula(WARMUP_FORMULAS[name])) for name in WARMUP_SHAPES]
+    shapes = [(f"`{name}`", f"`{WARMUP_FORMULAS[name]}`") for name in WARMUP_SHAPES]
     return f"""\
 ## Warm-up
 
 `warmup` puts a rise before any kind: from s = {WARMUP_START:g} of the rate with which the schedule begins, up to it.
 `warmup_shape` is its shape, `{next(iter(WARMUP_SHAPES))}` by default; u is the share of the warm-up that has passed.
 
-{_table(("warmup_shape", "factor"), shapes)}"""
+{table(("warmup_shape", "factor"), shapes)}"""
 
 
 def _note(kind: Kind) -> str:
@@ -85,17 +86,3 @@ def _note(kind: Kind) -> str:
 `{SIGNALS[1]}`, the study's metric. A value counts as an improvement if it is better than the best one by more than
 `threshold`, relative to it. Values from inside the warm-up are not looked at.
 """
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _formula(text: str) -> str:
-    """Set a formula as code; a bar would end the table's cell even there."""
-    return "`" + text.replace("|", "\\|") + "`"
-
-
-def _source(text: str) -> str:
-    return re.sub(r"arXiv ([0-9.]+[0-9])", r"[arXiv \1](https://arxiv.org/abs/\1)", text)

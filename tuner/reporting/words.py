@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from tuner.analysis.contest import INCONCLUSIVE, SINGLE, TIE, WINNER
@@ -37,6 +38,15 @@ def p_value(p: float | None) -> str:
     if p is None:
         return "p = -"
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def linked(text: str) -> str:
+    """Turn arXiv numbers into Markdown links.
+
+    >>> linked("Polyak 1964; arXiv 1711.05101")
+    'Polyak 1964; [arXiv 1711.05101](https://arxiv.org/abs/1711.05101)'
+    """
+    return re.sub(r"arXiv ([0-9.]+[0-9])", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
 
 
 def percent(confidence: float) -> str:

@@ -289,7 +289,7 @@ def _steps_per_epoch(run: Run, trainer: Any) -> int:
     except TypeError as error:
         found = f"has a train_dataset without a length, and the horizon is {run.horizon}"
         raise WorkloadError(wrong(_PLACE, found, "a horizon in steps", "Write horizon: {steps: ...}.")) from error
-    return max(1, math.ceil(batches / trainer.args.gradient_accumulation_steps))
+    return max(1, math.ceil(batches / int(trainer.args.gradient_accumulation_steps)))
 
 
 def _metrics(found: Mapping[str, Any], prefix: str) -> dict[str, float]:

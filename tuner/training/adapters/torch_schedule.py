@@ -40,7 +40,7 @@ class ScheduleLR(LRScheduler):
         self._schedule = (lambda: schedule) if isinstance(schedule, Schedule) else schedule
         self._total = total_steps
         self._groups = Bundle({MAIN: optimizer})
-        super().__init__(optimizer)
+        super().__init__(optimizer)  # type: ignore[no-untyped-call]
 
     def get_lr(self) -> list[float | Tensor]:
         """Set the groups for the next update, momentum included, and return their learning rates."""
