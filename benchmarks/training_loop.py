@@ -21,7 +21,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ import torch
 from torch import nn
 
 from tuner.families import FAMILIES
-from tuner.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting, WorkloadRef
+from tuner.records import Assignment, Horizon, Phase, RunResult, RunSpec, Scalar, Setting, WorkloadRef
 from tuner.training.environment import choose_device, device_name
 from tuner.training.optimizers import build
 from tuner.training.run import train, warm_up
@@ -50,7 +50,45 @@ WORKLOADS = {
 }
 """Where each one is, and the steps of a run: some tenths of a second on a CPU."""
 FAMILY_NAMES = ("sgdm", "adamw")
+CHECKPOINTS = "checkpoints-of-the-benchmark"
+"""A folder that never comes to be: our loop looks after each step whether a checkpoint is due, and none ever is."""
 CONTESTANTS = ("tuner", "hand", "defaults")
+
+
+def assignment(
+    workload: WorkloadRef,
+    family: str,
+    steps: int,
+    device: torch.device,
+    checkpoints: str = "",
+    recipe: Mapping[str, Scalar] | None = None,
+) -> Assignment:
+    """A run with the family's defaults and a cosine, as a study would hand it out."""
+    setting = Setting(family, FAMILIES[family].default.hyperparameters, {"kind": "cosine", "warmup": 0.0}, recipe or {})
+    spec = RunSpec(
+        study="benchmark",
+        arm=family,
+        trial=0,
+        phase=Phase.EXPLORE,
+        seed=SEED,
+        horizon=Horizon(steps, "steps"),
+        setting=setting,
+        workload=workload,
+        metric="loss",
+        direction="minimize",
+        device=str(device),
+    )
+    return Assignment(spec, attempt=1, checkpoints=checkpoints, checkpoint_seconds=math.inf)
+
+
+def finish(training: Generator[Any, None, RunResult]) -> RunResult:
+    """Run to the end."""
+    while True:
+        try:
+            next(training)
+        except StopIteration as end:
+            result: RunResult = end.value
+            return result
 
 
 @dataclass(frozen=True)
@@ -64,21 +102,7 @@ class Case:
 
     @property
     def assignment(self) -> Assignment:
-        setting = Setting(self.family, FAMILIES[self.family].default.hyperparameters, {"kind": "cosine", "warmup": 0.0})
-        spec = RunSpec(
-            study="speed",
-            arm=self.family,
-            trial=0,
-            phase=Phase.EXPLORE,
-            seed=SEED,
-            horizon=Horizon(self.steps, "steps"),
-            setting=setting,
-            workload=WorkloadRef(WORKLOADS[self.workload][0]),
-            metric="loss",
-            direction="minimize",
-            device=str(self.device),
-        )
-        return Assignment(spec, attempt=1)
+        return assignment(WorkloadRef(WORKLOADS[self.workload][0]), self.family, self.steps, self.device, CHECKPOINTS)
 
     def load(self) -> Workload:
         """Return the workload with its data on the device already."""
@@ -89,15 +113,9 @@ class Case:
 
 
 def by_tuner(case: Case) -> float:
-    training = train(case.assignment)
-    while True:
-        try:
-            next(training)
-        except StopIteration as end:
-            result = end.value
-            break
-    assert result.outcome is Outcome.COMPLETED, result.reason
-    return float(result.value)
+    result = finish(train(case.assignment))
+    assert result.value is not None, result.reason
+    return result.value
 
 
 def by_hand(case: Case, flags: dict[str, bool]) -> float:
@@ -249,14 +267,14 @@ def main() -> None:
     if importlib.util.find_spec("sklearn") is None:
         print("scikit-learn is not installed: without digits and tabular, whose data come with it.")
         names = [name for name in names if name == "chars"]
-    rows = []
-    for name in names:
-        for family in FAMILY_NAMES:
-            rows.append(measure(Case(name, family, given.steps or WORKLOADS[name][1], device), given.rounds))
+    cases = [Case(name, family, given.steps or WORKLOADS[name][1], device) for name in names for family in FAMILY_NAMES]
+    rows = [measure(case, given.rounds) for case in cases]
     print(table(rows))
     worst = max(rows, key=lambda row: float(row["ratio"]["median"]))
     goal = f" (limit {LIMIT})" if device.type == "cpu" else ""
-    print(f"\nworst median of tuner / hand: {worst['ratio']['median']:.3f}, {worst['workload']} {worst['family']}{goal}")
+    print(
+        f"\nworst median of tuner / hand: {worst['ratio']['median']:.3f}, {worst['workload']} {worst['family']}{goal}"
+    )
     load_average = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     where = f"{device_name(device)}, 1 thread of {os.cpu_count()} cores{load_average}"
     print(f"{where}, torch {torch.__version__}, {given.rounds} rounds in {time.perf_counter() - began:.0f} s")

@@ -13,6 +13,7 @@ from tuner import workflow
 from tuner.analysis.plan import next_runs
 from tuner.errors import ExecutorError, InputError, NoEvidence, StudyExists, TunerError, WorkloadError
 from tuner.ports import Executor, Tracker
+from tuner.recipe import changed, learning_rate_factor
 from tuner.records import Horizon
 from tuner.settings import Settings, hide_secrets
 from tuner.spec import StudySpec
@@ -98,13 +99,26 @@ def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
     if about.recipe:
         whole = workflow.stored_spec({**spec.to_json(), "workload_recipe": dict(about.recipe)}, spec.name)
         spec = replace(whole, storage=spec.storage, tracking=spec.tracking)
+    for arm in spec.arms if about.takes is None else ():  # a function: nobody will say what to scale from
+        learning_rate_factor(arm.default.recipe)
     return spec
+
+
+def _upgraded(spec: Mapping[str, Any], name: str) -> StudySpec:
+    """Read a stored study. One from before the recipe gets what its workload takes for granted, as it had trained."""
+    if "workload_recipe" not in spec:
+        from tuner.training.workloads.load import describe, load
+
+        about = describe(load(workflow.stored_spec(spec, name).workload))
+        spec = {**spec, "workload_recipe": dict(about.recipe)}
+    return workflow.stored_spec(spec, name)
 
 
 def _check_own_items(spec: StudySpec, takes: frozenset[str] | None) -> None:
     """Refuse a batch size or a label smoothing that the workload would ignore; a function says so when it trains."""
     for arm in spec.arms:
         said = {d.name for d in arm.all_dimensions} | set(arm.fixed)
+        said |= {f"recipe.{name}" for setting in arm.known for name in changed(setting.recipe)}
         for name in ("batch_size", "label_smoothing"):
             if takes is not None and name not in takes and f"recipe.{name}" in said:
                 raise WorkloadError(
@@ -144,8 +158,9 @@ def _row(spec: StudySpec, ledger: Ledger) -> StudyRow:
         return row
     if not ledger.trials(row) and not ledger.runs(row, measured=False):
         return _replace(ledger, row, asked)
-    if _question(row.spec) == _question(asked):
-        return _replace(ledger, row, {**row.spec, **{key: asked[key] for key in (*PLACING, "resources", "workload")}})
+    stored = row.spec if "workload_recipe" in row.spec else _upgraded(row.spec, spec.name).to_json()
+    if _question(stored) == _question(asked):
+        return _replace(ledger, row, {**stored, **{key: asked[key] for key in (*PLACING, "resources", "workload")}})
     raise StudyExists(
         f"study {spec.name!r} is in this database with other settings; expected the same ones, or a new name. Go on "
         f"with 'tuner resume {spec.name}' or 'tuner extend {spec.name}', or change 'study'."
@@ -189,7 +204,7 @@ def stored(name: str, settings: Settings) -> StudySpec:
     """
     ledger = open_ledger(settings)
     try:
-        return workflow.stored_spec(ledger.study(name).spec, name)
+        return _upgraded(ledger.study(name).spec, name)
     finally:
         ledger.close()
 

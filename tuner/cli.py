@@ -307,7 +307,8 @@ def spaces(name: str | None) -> None:
     from tuner.space_files import find_space, list_spaces, read_space
 
     if name:
-        _console().print(preview.space_table(read_space(read_yaml(find_space(name)))))
+        path = find_space(name)
+        _console().print(preview.space_table(read_space(read_yaml(path), near=path.parent)))
     else:
         found = [read_space(read_yaml(path)) for path in list_spaces().values()]
         _console().print(overview.spaces(found), highlight=False)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.errors import InputError
-from tuner.records import Scalar, table
+from tuner.records import Scalar, Setting, checked, short, table
 
 MULTIPLIER, FREEZE, NO_DECAY = "multiplier:", "freeze:", "no_decay:"
 """What a key with a pattern begins with; a glob on parameter names follows, as in ``multiplier:backbone.*``."""
@@ -43,13 +43,8 @@ class Item:
             if value not in self.choices:
                 raise InputError(f"{self.name} is {value!r}; expected one of {', '.join(self.choices)}.")
             return value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(f"{self.name} is {value!r}; expected a number.")
-        if not self.low <= value <= self.high:
-            raise InputError(f"{self.name} is {value:g}; expected {self.low:g} to {self.high:g}.")
-        if self.integer and value != int(value):
-            raise InputError(f"{self.name} is {value:g}; expected a whole number.")
-        return int(value) if self.integer else float(value)
+        number = checked(self.name, value, self.low, self.high, self.integer)
+        return int(number) if self.integer else number
 
 
 RECIPE: Mapping[str, Item] = table(
@@ -206,13 +201,30 @@ def changed(recipe: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {key: value for key, value in values.items() if key in kept}
 
 
+def told(setting: Setting) -> str:
+    """Return a whole setting in words, what its recipe changes included.
+
+    >>> told(Setting("sgd", {"learning_rate": 0.1}, {"kind": "constant"}, {"clip_norm": 1.0}))
+    'sgd learning_rate=0.1, constant, clip_norm 1'
+    """
+    return ", ".join([str(setting), *(f"{name} {short(value)}" for name, value in changed(setting.recipe).items())])
+
+
 def learning_rate_factor(recipe: Mapping[str, Scalar]) -> float:
     """Return the factor that the scaling rule puts on the learning rate.
 
     >>> learning_rate_factor({"batch_size": 128, "batch_reference": 32, "accumulation": 4, "batch_scaling": "sqrt"})
     4.0
+
+    Raises:
+        InputError: a batch size is to be scaled for, and nobody says from which one.
     """
     values = complete(recipe)
     size, reference = float(values["batch_size"]), float(values["batch_reference"])
+    if values["batch_scaling"] != "none" and size and not reference:
+        raise InputError(
+            f"batch_scaling is {values['batch_scaling']!r} and batch_size {size:g}, but batch_reference is not known; "
+            "expected the batch size that the learning rates are stated for. Set recipe.batch_reference."
+        )
     ratio = (size / reference if size and reference else 1.0) * float(values["accumulation"])
     return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[str(values["batch_scaling"])]

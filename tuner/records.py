@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar
+
+from tuner.errors import InputError
 
 Scalar: TypeAlias = bool | int | float | str
 """The value of one setting."""
@@ -104,8 +107,9 @@ class Setting:
     def __str__(self) -> str:
         words = [f"{name}={short(value)}" for name, value in self.hyperparameters.items()]
         kind = str(self.schedule["kind"])
-        spoken = {name: value for name, value in self.schedule.items() if value and value != "linear"}
-        rest = [f"{name} {short(value)}" for name, value in spoken.items() if name != "kind"]
+        plain = {"kind"} | ({"warmup_shape"} if not self.schedule.get("warmup") else set())
+        spoken = {name: value for name, value in self.schedule.items() if value and name not in plain}
+        rest = [f"{name} {short(value)}" for name, value in spoken.items() if value != "linear"]
         return f"{self.family} {' '.join(words)}, {kind}{' (' + ', '.join(rest) + ')' if rest else ''}"
 
 
@@ -290,6 +294,33 @@ def table(*rows: Row) -> Mapping[str, Row]:
     names = [row.name for row in rows]
     assert len(set(names)) == len(names), f"a duplicate row in {names}"
     return MappingProxyType({row.name: row for row in rows})
+
+
+def checked(name: str, value: Scalar, low: float, high: float, whole: bool = False, of: str = "") -> float:
+    """Return a value as a float, if it is a number inside its bounds; nothing is clamped.
+
+    Clamping would merge distinct points of a search in silence.
+
+    Raises:
+        InputError: it is no number, out of bounds, or not whole where it must be.
+    """
+    what = f"{name} of {of}" if of else name
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{what} is {value!r}; expected a number.")
+    if not low <= value <= high:
+        raise InputError(f"{what} is {value:g}; expected {exactly(low)} to {exactly(high)}.")
+    if whole and value != int(value):
+        raise InputError(f"{what} is {value:g}; expected a whole number.")
+    return float(value)
+
+
+def exactly(value: float) -> str:
+    """A bound for people, not rounded to what it is not.
+
+    >>> exactly(0.1), exactly(1e6), exactly(0.9999999)
+    ('0.1', '1e+06', '0.9999999')
+    """
+    return f"{value:g}" if float(f"{value:g}") == value else f"{value:.8g}"
 
 
 def digest(data: Any) -> str:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tuner.errors import InputError
-from tuner.records import Scalar, table
+from tuner.records import Scalar, checked, table
 
 WARMUP_START = 0.01
 """Where a warm-up begins, as a share of the rate that it rises to."""
@@ -475,15 +475,9 @@ def check_parameter(parameter: Parameter, value: Scalar) -> float:
     """Return the value as a float, if it is a number inside the parameter's bounds.
 
     Raises:
-        InputError: it is not; nothing is clamped, for clamping merges distinct points of a search.
+        InputError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{parameter.name} is {value!r}; expected a number.")
-    if not parameter.low <= value <= parameter.high:
-        raise InputError(f"{parameter.name} is {value:g}; expected {parameter.low:g} to {parameter.high:g}.")
-    if parameter.integer and value != int(value):
-        raise InputError(f"{parameter.name} is {value:g}; expected a whole number.")
-    return float(value)
+    return checked(parameter.name, value, parameter.low, parameter.high, parameter.integer)
 
 
 def _check_name(key: str, value: Scalar, known: tuple[str, ...]) -> str:

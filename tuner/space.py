@@ -87,6 +87,8 @@ class Dimension:
         if self.choices:
             names = list(self.choices)
             return names[min(int(u * len(names)), len(names) - 1)]
+        if self.integer and self.log:
+            return min(int(self.low * math.pow((self.high + 1) / self.low, u)), int(self.high))
         if self.integer:
             return min(int(self.low) + int(u * (self.high - self.low + 1)), int(self.high))
         if self.log:
@@ -135,7 +137,9 @@ class Dimension:
 class ArmSpace:
     """What one arm searches: all its dimensions, those that the budget opens, and what is fixed.
 
-    ``published`` are settings from the literature that are tried first, ``current`` is the user's own.
+    ``base`` is the recipe on which dimensions act: what the workload takes for granted and what the space fixes, also
+    of items that a dimension searches; a closed dimension leaves it as it is. ``published`` are settings from the
+    literature that are tried first, ``current`` is the user's own.
     """
 
     arm: str
@@ -143,12 +147,13 @@ class ArmSpace:
     all_dimensions: tuple[Dimension, ...]
     trials: int = 10**9
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
+    base: Mapping[str, Scalar] = field(default_factory=dict)
     published: tuple[Setting, ...] = ()
     current: Setting | None = None
 
     @property
     def default(self) -> Setting:
-        """The family's default with its schedule, under the recipe that this arm fixes."""
+        """The family's default with its schedule, under the recipe that this arm is based on."""
         given = self._recipe(self._settled)
         for d in self.dimensions:
             if d.name.startswith(RECIPE):
@@ -182,8 +187,9 @@ class ArmSpace:
 
     @property
     def _settled(self) -> dict[str, Scalar]:
-        """What is fixed, and of choices that stay closed the first one."""
-        return {**self.fixed, **{d.name: next(iter(d.choices)) for d in self.closed if d.choices}}
+        """What is fixed, and of choices that stay closed the first one, unless the base says which."""
+        closed = (d for d in self.closed if d.choices and d.name.removeprefix(RECIPE) not in self.base)
+        return {**self.fixed, **{d.name: next(iter(d.choices)) for d in closed}}
 
     def dimension(self, name: str) -> Dimension | None:
         return next((d for d in self.dimensions if d.name == name), None)
@@ -236,7 +242,7 @@ class ArmSpace:
         return Schedule.of({k: v for k, v in given.items() if k in used}).setting
 
     def _recipe(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        given: dict[str, Scalar] = {}
+        given: dict[str, Scalar] = dict(self.base)
         for key, value in self._under(RECIPE, values).items():
             base = key.removeprefix(ONE_MINUS)
             given[base] = value if base == key else 1.0 - float(value)
@@ -277,17 +283,16 @@ class ArmSpace:
         value = int(default) if dimension.integer else default
         return value if dimension.contains(dimension.coordinate(value)) else middle
 
-    @staticmethod
-    def _recipe_item(dimension: Dimension, values: Mapping[str, Scalar]) -> tuple[str, Scalar]:
+    def _recipe_item(self, dimension: Dimension, values: Mapping[str, Scalar]) -> tuple[str, Scalar]:
         """The item that a dimension of the recipe sets and its value; where it has none, what suits the range best."""
         written = dimension.name.removeprefix(RECIPE)
         key = written.removeprefix(ONE_MINUS)
         if key in values:
             return key, values[key]
-        value = recipe.item(key).default
-        meant = value if key == written else 1.0 - float(value)
-        if dimension.contains(dimension.coordinate(meant)):
-            return key, value
+        for value in (*((self.base[key],) if key in self.base else ()), recipe.item(key).default):
+            meant = value if key == written else 1.0 - float(value)
+            if dimension.contains(dimension.snapped(dimension.coordinate(meant))):
+                return key, value
         middle = dimension.value(dimension.at(0.5))
         return key, middle if key == written else 1.0 - float(middle)
 

@@ -13,7 +13,7 @@ from typing import Any
 from tuner import recipe
 from tuner.documents import Section, read_yaml
 from tuner.errors import InputError, SpaceError
-from tuner.families import FAMILIES, Family, family, is_family
+from tuner.families import FAMILIES, ONE_RATE, SWITCH, Family, family, is_family
 from tuner.recipe import FREEZE, MULTIPLIER, NO_DECAY
 from tuner.records import Scalar, Setting
 from tuner.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, Parameter, Schedule
@@ -27,6 +27,7 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
 }
 _PATTERNS = {"multipliers": MULTIPLIER, "freeze": FREEZE, "no_decay_patterns": NO_DECAY}
 _YES_NO = ("no", "yes")
+_AVERAGE = RECIPE + "average"
 _NOT_HYPERPARAMETERS = ("family", "schedule", "recipe", "known")
 Find = Callable[[str], Path]
 
@@ -102,8 +103,10 @@ def read_space(
         name = section.text("name")
         about = section.text("about", "")
         schedule = read_part(section.section("schedule", {}), SCHEDULE)
-        shared = Part(fixed={RECIPE + key: value for key, value in (workload or {}).items()})
-        shared = shared.under(read_recipe(section.section("recipe", {})))
+        shared = (
+            Part(fixed={RECIPE + key: value for key, value in (workload or {}).items()}),
+            read_recipe(section.section("recipe", {})),
+        )
         table = section.section("arms")
         if not table.data:
             raise section.error("arms", "is empty", "at least one arm", f"Families: {', '.join(FAMILIES)}.")
@@ -133,7 +136,8 @@ def _extended(section: Section, near: Path | None, seen: tuple[Path, ...]) -> Se
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one document over another: sections merge, a dimension or a list is replaced as a whole."""
-    data = dict(below)
+    said = {_plain(key) for key in above}
+    data = {key: value for key, value in below.items() if key in above or _plain(key) not in said}
     for key, value in above.items():
         old = data.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping) and not (_is_dimension(value) or _is_dimension(old)):
@@ -147,7 +151,7 @@ def _is_dimension(value: Any) -> bool:
     return isinstance(value, Mapping) and bool({"low", "high", "choices"} & set(value))
 
 
-def _arm(table: Section, name: str, schedule: Part, shared: Part, study: Part) -> ArmSpace:
+def _arm(table: Section, name: str, schedule: Part, shared: tuple[Part, ...], study: Part) -> ArmSpace:
     section = table.section(name, {})
     if not _ARM.fullmatch(name) or name == "current":
         expected = "letters, digits, '.', '_', '-' (40 at most), and not 'current'"
@@ -161,14 +165,18 @@ def _arm(table: Section, name: str, schedule: Part, shared: Part, study: Part) -
     row = family(family_name)
     timed = _fitting(row, schedule).under(read_part(section.section("schedule", {}), SCHEDULE))
     own = _hyperparameters(section, row)
-    rest = shared.under(read_recipe(section.section("recipe", {}))).under(study)
-    whole = own.under(timed).under(rest)
-    space = ArmSpace(name, row, whole.dimensions, fixed=whole.fixed)
-    space = replace(space, published=_known(section, space))
+    layers = [_own_average(row, part) for part in (*shared, read_recipe(section.section("recipe", {})), study)]
+    whole = own.under(timed)
+    for layer in layers:
+        whole = whole.under(layer)
+    base = {key.removeprefix(RECIPE): value for layer in layers for key, value in layer.fixed.items()}
+    space = ArmSpace(name, row, whole.dimensions, fixed=whole.fixed, base=base)
+    space = replace(space, published=_known(section, space, study))
     section.finish()
     if not own.dimensions:
         raise table.error(name, "searches nothing", "at least the learning rate", "Fix less.")
     _check_kinds(table, name, space)
+    _check_rates(table, name, space)
     _corners(table, name, space)
     return space
 
@@ -219,17 +227,28 @@ def _check_kinds(table: Section, name: str, space: ArmSpace) -> None:
 def _corners(table: Section, name: str, space: ArmSpace) -> None:
     """Refuse a space in which a corner of the cube is no valid setting."""
     table.guard(name, space.check_corners)
-    first, second = space.dimension("schedule.warmup"), space.dimension("schedule.decay_fraction")
-    if first and second and first.high + second.high > 1.0:
-        raise table.error(
-            name,
-            f"allows a warm-up of {first.high:g} and a decay of {second.high:g} of the horizon",
-            "at most 1 together",
-            "Lower one of the two 'high'.",
-        )
 
 
-def _known(section: Section, space: ArmSpace) -> tuple[Setting, ...]:
+def _own_average(row: Family, part: Part) -> Part:
+    """What is said of a recipe without averages, for families that average by themselves."""
+    if SWITCH not in row.needs:
+        return part
+    fixed = {key: value for key, value in part.fixed.items() if key != _AVERAGE}
+    return Part(tuple(d for d in part.dimensions if d.name != _AVERAGE), fixed)
+
+
+def _check_rates(table: Section, name: str, space: ArmSpace) -> None:
+    """Refuse learning rates that differ by group where the family finds one for all."""
+    if ONE_RATE not in space.family.needs:
+        return
+    said = {d.name for d in space.all_dimensions} | {key for key, value in space.fixed.items() if value != 1.0}
+    for key in sorted(said):
+        if key.startswith((RECIPE + MULTIPLIER, RECIPE + "layer_decay")):
+            found = f"has {key} for {space.family.name}, which finds one learning rate for all parameters"
+            raise table.error(name, found, "none", "Leave it out of this arm's recipe, or the arm out.")
+
+
+def _known(section: Section, space: ArmSpace, study: Part) -> tuple[Setting, ...]:
     """Settings from the literature: hyperparameters, ``schedule``, ``recipe``, and their ``source``."""
     raw = section.take("known", [])
     if not isinstance(raw, list) or not all(isinstance(entry, Mapping) for entry in raw):
@@ -237,7 +256,9 @@ def _known(section: Section, space: ArmSpace) -> tuple[Setting, ...]:
     entries = [section.item("known", i) for i in range(len(raw))]
     for entry in entries:
         entry.text("source")
-    return tuple(read_setting(entry, space.family, space.default.recipe) for entry in entries)
+    found = [read_setting(entry, space.family, space.default.recipe) for entry in entries]
+    counts_most = {key.removeprefix(RECIPE): value for key, value in study.fixed.items()}
+    return tuple(replace(setting, recipe={**setting.recipe, **counts_most}) for setting in found)
 
 
 def read_setting(section: Section, row: Family, base: Mapping[str, Scalar], kind: str = "") -> Setting:
@@ -381,8 +402,9 @@ def _dimension(
     or_zero = section.flag("or_zero", False)
     if log and first <= 0:
         raise section.error("low", f"is {first:g} on a log scale", "a number above 0", "Use or_zero for exact zeros.")
-    if or_zero and not log:
-        raise section.error("or_zero", "is true on a linear scale", "scale: log", "Let low be 0 instead.")
+    if or_zero and (integer or not log):
+        where = "for whole numbers" if integer else "on a linear scale"
+        raise section.error("or_zero", f"is true {where}", "scale: log of a number", "Let low be 0 instead.")
     section.finish()
     found = Dimension(name, first, last, log, integer, or_zero, opens_at=opens_at, least=low, most=high)
     if log and found.floor <= 0:

@@ -200,7 +200,10 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
     ours = section.section("recipe", {})
     said = read_recipe(ours)
     taken = dict(section.section("workload_recipe", {}).data)
-    if precision is not None and RECIPE + "precision" not in said.fixed:
+    if precision is not None and "precision" in ours.data:
+        found = "stands in resources, too"
+        raise ours.error("precision", found, "one of the two", "Remove resources.precision, its older place.")
+    if precision is not None:
         said = Part(said.dimensions, {**said.fixed, RECIPE + "precision": precision})
     space = _space(section, near, opened_for, said, taken)
     current, own = _current(section, {**taken, **{key.removeprefix(RECIPE): v for key, v in said.fixed.items()}})

@@ -13,11 +13,11 @@ from typing import Any
 
 from tuner.analysis.evidence import Evidence
 from tuner.analysis.recommendation import recommend
-from tuner.documents import Section, read_yaml
+from tuner.documents import Section
 from tuner.errors import InputError, NoEvidence, StudyStopped
+from tuner.families import FAMILIES, is_family
 from tuner.ports import Executor, Tracker
 from tuner.reporting.files import write_all
-from tuner.space_files import list_spaces
 from tuner.spec import StudySpec, read_spec
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
@@ -124,13 +124,13 @@ def extend(
 
 
 def _with_arm(spec: StudySpec, arm: str) -> StudySpec:
+    """One more arm: of the study's own space, or a family with its published ranges."""
     names = [space.arm for space in spec.arms]
     if arm in names:
         raise InputError(f"arm {arm!r} is in the study already; expected one that is not: it has {', '.join(names)}.")
-    documents = [spec.space.document, *(read_yaml(path).data for path in list_spaces().values())]
-    found = next((document for document in documents if arm in document["arms"]), None)
-    if found is None:
-        known = sorted({name for document in documents for name in document["arms"]} - set(names))
-        raise InputError(f"no space has an arm {arm!r}; expected one of {', '.join(known)}.")
-    space = {**spec.space.document, "arms": {**spec.space.document["arms"], arm: found["arms"][arm]}}
+    own = spec.space.document["arms"]
+    if arm not in own and not is_family(arm):
+        known = sorted({*own, *FAMILIES} - set(names))
+        raise InputError(f"there is no arm {arm!r}; expected one of {', '.join(known)}, or lookahead-FAMILY.")
+    space = {**spec.space.document, "arms": {**own, arm: own.get(arm)}}
     return stored_spec({**spec.to_json(), "space": space, "arms": [*names, arm]}, spec.name)

@@ -10,6 +10,7 @@ from analysis.records import make_spec
 from tuner import bootstrap
 from tuner.errors import InputError, StudyBusy, StudyExists, WorkloadError
 from tuner.execution.local import LocalExecutor
+from tuner.records import RunSpec
 from tuner.settings import Settings
 from tuner.spec import StudySpec
 from tuner.tracking.null import NullTracker
@@ -55,6 +56,35 @@ class TestResolved:
             bootstrap.resolved(toy(), lambda run: None)
         with pytest.raises(InputError, match="horizon is missing"):
             bootstrap.resolved(toy(horizon=None))
+
+
+def aged(spec: dict[str, Any]) -> dict[str, Any]:
+    """What the first commits stored: no recipe, the precision among the resources, plain warm-ups."""
+    old = {key: value for key, value in spec.items() if key not in ("recipe", "workload_recipe")}
+    return {**old, "resources": {**spec["resources"], "precision": "float32"}}
+
+
+class TestStudiesFromBeforeTheRecipe:
+    """They clip as they did, and 'tuner run' finds them again."""
+
+    def test_keep_what_their_workload_takes_for_granted(self, settings: Settings) -> None:
+        chars = "tuner.training.workloads.chars:CharTransformer"
+        spec = bootstrap.resolved(toy(workload=chars, current={"family": "adamw"}))
+        ledger = bootstrap.open_ledger(settings, migrate=True)
+        ledger.create(spec.name, aged(spec.to_json()))
+        ledger.close()
+        resumed = bootstrap.stored(spec.name, settings)
+        for arm in resumed.arms:
+            assert arm.default.recipe["clip_norm"] == 1.0
+            assert arm.decode({d.name: d.at(0.5) for d in arm.dimensions}).recipe["clip_norm"] == 1.0
+        assert bootstrap.create(spec, settings).to_json() == spec.to_json()
+
+    def test_runs_read_back_with_their_precision(self) -> None:
+        old = {"study": "s", "arm": "a", "trial": 0, "phase": "explore", "seed": 1, "metric": "loss"}
+        old |= {"horizon": {"amount": 1, "unit": "steps"}, "direction": "minimize", "precision": "bfloat16"}
+        old |= {"setting": {"family": "sgd", "hyperparameters": {}, "schedule": {"kind": "constant"}}}
+        run = RunSpec.from_json({**old, "workload": {"path": TOY}})
+        assert run.setting.recipe == {"precision": "bfloat16"}
 
 
 class TestCreate:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tuner.errors import InputError
-from tuner.families import CAMPS, FAMILIES, HORIZON, NO_SCHEDULE, SWITCH, Search, family, is_family
+from tuner.families import CAMPS, FAMILIES, HORIZON, ONE_RATE, SWITCH, Search, family, is_family
 from tuner.schedules import SCHEDULES, Schedule
 
 WALK = (*FAMILIES, "lookahead-lion")
@@ -27,11 +27,11 @@ def test_every_row_is_whole(name: str) -> None:
     assert row.formula
     assert row.default_source
     assert row.momentum is None or row.momentum in names
-    assert row.needs <= {SWITCH, NO_SCHEDULE, HORIZON}
+    assert row.needs <= {SWITCH, ONE_RATE, HORIZON}
     kind = Schedule.of(row.default.schedule).kind.name
-    assert kind == ("constant" if NO_SCHEDULE in row.needs else "cosine")
+    assert kind == ("constant" if SWITCH in row.needs else "cosine")
     assert row.schedules is None or (set(row.schedules) <= set(SCHEDULES) and kind in row.schedules)
-    assert (row.schedules is None) == (NO_SCHEDULE not in row.needs)
+    assert (row.schedules is None) == (SWITCH not in row.needs)
 
 
 @pytest.mark.parametrize("name", WALK)

@@ -56,7 +56,7 @@ def test_what_is_given_is_kept_in_its_kind() -> None:
         ({"clip_norm": "1"}, "clip_norm is '1'; expected a number"),
         ({"accumulation": 0}, "accumulation is 0; expected 1 to 4096"),
         ({"accumulation": 1.5}, "accumulation is 1.5; expected a whole number"),
-        ({"ema_decay": 1.0}, "ema_decay is 1; expected 0 to 1"),
+        ({"ema_decay": 1.0}, "ema_decay is 1; expected 0 to 0.9999999"),
         ({"layer_decay": 1.1}, "layer_decay is 1.1; expected 0.01 to 1"),
         ({"precision": "fp8"}, "precision is 'fp8'; expected one of float32, bfloat16, float16"),
         ({"no_decay": "bias"}, "no_decay is 'bias'; expected one of nothing, bias[+]norm, bias[+]norm[+]embedding"),
@@ -104,7 +104,6 @@ def test_what_differs_from_the_defaults(given: dict[str, Scalar], shown: dict[st
         ("linear", 16, 32, 1, 0.5),
         ("linear", 32, 32, 4, 4.0),
         ("sqrt", 0, 0, 4, 2.0),
-        ("linear", 64, 0, 1, 1.0),
     ],
 )
 def test_the_scaling_rule(scaling: str, size: int, reference: int, accumulation: int, factor: float) -> None:
@@ -115,3 +114,8 @@ def test_the_scaling_rule(scaling: str, size: int, reference: int, accumulation:
         "accumulation": accumulation,
     }
     assert learning_rate_factor(recipe) == factor
+
+
+def test_scaling_from_an_unknown_batch_size_is_refused() -> None:
+    with pytest.raises(InputError, match=r"batch_size 64, but batch_reference is not known.* Set recipe.batch_ref"):
+        learning_rate_factor({"batch_scaling": "linear", "batch_size": 64})

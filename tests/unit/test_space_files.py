@@ -127,6 +127,12 @@ class TestExtends:
         with pytest.raises(SpaceError, match=r"yaml:2: extends leads back to \w\.yaml; expected a space that does not"):
             read_spec_file(tmp_path / "study.yaml")
 
+    def test_a_coordinate_takes_the_place_of_another_of_the_same_thing(self, tmp_path: Path) -> None:
+        space = self.above(tmp_path, "name: a\nextends: below.yaml\narms: {sgdm: {learning_rate: {low: 1, high: 2}}}\n")
+        names = [d.name for d in space.arm("sgdm").all_dimensions]
+        assert "learning_rate" in names
+        assert "effective_learning_rate" not in names
+
     @pytest.mark.parametrize(
         ("above", "says"),
         [
@@ -139,10 +145,6 @@ class TestExtends:
             (
                 "name: a\nextends: below.yaml\nrecipe:\n  clip_norm: {low: 3, high: 1}\n",
                 r"above\.yaml:4: recipe\.clip_norm\.low is 3 but high is 1",
-            ),
-            (
-                "name: a\nextends: below.yaml\narms: {sgdm: {learning_rate: {low: 1, high: 2}}}\n",
-                r"above\.yaml:3: arms\.sgdm\.learning_rate stands beside effective_learning_rate",
             ),
         ],
     )
@@ -349,8 +351,47 @@ class TestRecipes:
         new = self.study({"recipe": {"precision": "bfloat16"}})
         for spec in (old, new):
             assert {arm.default.recipe["precision"] for arm in spec.arms} == {"bfloat16"}
-        both = self.study({"resources": {"precision": "bfloat16"}, "recipe": {"precision": "float32"}})
-        assert {arm.default.recipe["precision"] for arm in both.arms} == {"float32"}
+        again = read_spec(Section(old.to_json(), "study s"))
+        assert {arm.default.recipe["precision"] for arm in again.arms} == {"bfloat16"}
+        with pytest.raises(InputError, match=r"recipe.precision stands in resources, too; expected one of the two"):
+            self.study({"resources": {"precision": "bfloat16"}, "recipe": {"precision": "float32"}})
+
+    def test_a_dimension_leaves_what_the_workload_takes_for_granted_where_it_is_closed(self) -> None:
+        recipe = {"clip_norm": {"low": 0.5, "high": 5, "opens_at": 25}, "batch_size": {"choices": [16, 64, 128]}}
+        own = {"clip_norm": 2.0, "batch_size": 64, "batch_reference": 64}
+        for trials, searched in ((12, False), (30, True)):
+            spec = self.study({"recipe": recipe, "workload_recipe": own, "budget": {"trials_per_arm": trials}})
+            for arm in spec.arms:
+                assert (arm.dimension("recipe.clip_norm") is not None) == searched
+                assert arm.default.recipe["clip_norm"] == 2.0
+                assert arm.default.recipe["batch_size"] == 64
+                if not searched:
+                    assert arm.decode({d.name: d.at(0.9) for d in arm.dimensions}).recipe["clip_norm"] == 2.0
+
+    def test_the_studys_recipe_counts_more_than_a_known_settings(self) -> None:
+        spec = self.study({"space": "modern", "recipe": {"clip_norm": 5.0}})
+        assert {setting.recipe["clip_norm"] for arm in spec.arms for setting in arm.known} == {5.0}
+
+    def test_families_that_average_by_themselves_are_offered_no_average(self) -> None:
+        space = {"name": "s", "recipe": {"average": "ema"}, "arms": {"schedule-free-adamw": None, "adamw": None}}
+        spec = self.study({"space": space, "recipe": {"average": {"choices": ["ema", "swa"]}}})
+        free, adamw = spec.arms
+        assert free.default.recipe["average"] == "none"
+        assert free.dimension("recipe.average") is None
+        assert adamw.dimension("recipe.average") is not None
+
+    def test_one_rate_for_all_cannot_differ_by_layer(self) -> None:
+        for recipe in ({"layer_decay": {"low": 0.5, "high": 1}}, {"multipliers": {"head.*": 2}}):
+            with pytest.raises(InputError, match=r"arms.prodigy has recipe.* which finds one learning rate for all"):
+                self.study({"space": {"name": "s", "arms": {"prodigy": None}}, "recipe": recipe})
+
+    def test_whole_numbers_are_searched_on_a_log_axis(self) -> None:
+        spec = self.study({"recipe": {"batch_size": {"low": 16, "high": 1024, "scale": "log"}}})
+        size = spec.arms[0].dimension("recipe.batch_size")
+        assert size is not None
+        assert [size.at(u) for u in (0.0, 0.5, 1 - 1e-12)] == [16, 128, 1024]
+        with pytest.raises(InputError, match=r"or_zero is true for whole numbers"):
+            self.study({"recipe": {"batch_size": {"low": 16, "high": 64, "scale": "log", "or_zero": True}}})
 
     def study(self, more: dict[str, Any]) -> StudySpec:
         return read_spec(Section({"study": "s", "workload": "m:C", **more}, "study.yaml"))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tuner.documents import Section, parse_yaml
 from tuner.errors import InputError, SpaceError
+from tuner.recipe import complete
 from tuner.records import Horizon
 from tuner.search.proposals import sobol_point
-from tuner.recipe import complete
 from tuner.space_files import find_space, list_spaces
 from tuner.spec import Confirmation, StudySpec, read_spec, read_spec_file
 from tuner.storage.reading import to_text

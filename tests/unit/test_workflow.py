@@ -45,7 +45,7 @@ class TestExtend:
             ({"seeds": 10}, "--seeds is 10; expected more than 10"),
             ({"hours": 2.0}, "--hours is for a study with a budget of hours"),
             ({"arm": "sgdm"}, "arm 'sgdm' is in the study already.*it has sgdm, adamw"),
-            ({"arm": "lion"}, "no space has an arm 'lion'; expected one of adam, nadam, nag"),
+            ({"arm": "lyon"}, "there is no arm 'lyon'; expected one of adabelief, .*, or lookahead-FAMILY"),
         ],
     )
     def test_wrong_ones(self, asked: dict[str, int], says: str) -> None:

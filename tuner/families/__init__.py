@@ -12,7 +12,7 @@ from types import MappingProxyType
 from tuner.errors import InputError
 from tuner.families import classical, modern
 from tuner.families.modern import LOOKAHEAD
-from tuner.families.record import HORIZON, NO_SCHEDULE, SWITCH, Family, Hyperparameter, Search
+from tuner.families.record import HORIZON, ONE_RATE, SWITCH, Family, Hyperparameter, Search
 from tuner.records import table
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "FAMILIES",
     "HORIZON",
     "LOOKAHEAD",
-    "NO_SCHEDULE",
+    "ONE_RATE",
     "SWITCH",
     "Family",
     "Hyperparameter",

@@ -24,7 +24,7 @@ from tuner.families.ranges import (
     momentum,
     weight_decay,
 )
-from tuner.families.record import HORIZON, NO_SCHEDULE, SWITCH, Family, Hyperparameter, Search
+from tuner.families.record import HORIZON, ONE_RATE, SWITCH, Family, Hyperparameter, Search
 from tuner.records import Scalar
 
 LOOKAHEAD = "lookahead-"
@@ -214,6 +214,7 @@ _BEYOND_ADAM = (
         default_source="pytorch_optimizer 4.1 defaults; cosine and the safeguard, since schedules warm up: its authors",
         default_schedule=COSINE,
         momentum="beta1",
+        needs=frozenset({ONE_RATE}),
         note="It finds one rate for all parameters: a recipe with multipliers or layer-wise decay is refused. On a GPU "
         "each step waits once.",
     ),
@@ -302,7 +303,7 @@ _SCHEDULE_FREE = (
         "trained: y = (1 - beta1) z + beta1 x, evaluated: x",
         default_source="schedulefree 1.4 defaults; 5 % warm-up as its authors advise",
         default_schedule=WARMED,
-        needs=frozenset({SWITCH, NO_SCHEDULE}),
+        needs=frozenset({SWITCH}),
         schedules=("constant",),
         note=_SWITCHED,
     ),
@@ -324,7 +325,7 @@ _SCHEDULE_FREE = (
         "momentum x, evaluated: x",
         default_source="schedulefree 1.4 defaults; 5 % warm-up as its authors advise",
         default_schedule=WARMED,
-        needs=frozenset({SWITCH, NO_SCHEDULE}),
+        needs=frozenset({SWITCH}),
         schedules=("constant",),
         note=_SWITCHED,
     ),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.errors import InputError
-from tuner.records import Scalar, Setting
+from tuner.records import Scalar, Setting, checked
 
-SWITCH, NO_SCHEDULE, HORIZON = "switch", "no-schedule", "horizon"
-"""What a family may need: a switch between training and evaluation, no schedule but a warm-up, to know the horizon."""
+SWITCH, ONE_RATE, HORIZON = "switch", "one-rate", "horizon"
+"""What a family may need: a switch between training and evaluation, one learning rate for all, to know the horizon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +97,7 @@ class Family:
         values = {row.name: float(row.default) for row in self.hyperparameters}
         for name, value in given.items():
             row = self.hyperparameter(name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise InputError(f"{name} of {self.name} is {value!r}; expected a number.")
-            if not row.low <= value <= row.high:
-                raise InputError(f"{name} of {self.name} is {value:g}; expected {row.low:g} to {row.high:g}.")
-            if row.integer and value != int(value):
-                raise InputError(f"{name} of {self.name} is {value:g}; expected a whole number.")
-            values[name] = float(value)
+            values[name] = checked(name, value, row.low, row.high, row.integer, of=self.name)
         return values
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 from tuner.analysis.evidence import Evidence
 from tuner.analysis.verdict import Verdict
 from tuner.errors import InputError
+from tuner.recipe import told
 from tuner.records import Setting
 from tuner.reporting.document import markdown
 from tuner.schedules import Schedule
@@ -51,8 +52,8 @@ class Recommendation:
         After every ``optimizer.step()`` call ``schedule.step()``. Beyond the last step the last value stays. Param
         groups, their multipliers, freezing and the batch's scaling of the learning rate are in the optimizer; clipping,
         accumulation, averaged weights and precision are your loop's: see ``setting.recipe``. A Schedule-Free optimizer
-        has ``train()`` and ``eval()`` to be called as the model's are; with ``plateau``, call ``schedule.measured(value)``
-        after each evaluation.
+        has ``train()`` and ``eval()`` to be called as the model's are; with ``plateau``, call
+        ``schedule.measured(value)`` (smaller is better) after each evaluation.
 
         Raises:
             InputError: ``total_steps`` is no positive whole number.
@@ -64,7 +65,7 @@ class Recommendation:
         return self.markdown()
 
     def __repr__(self) -> str:
-        return f"Recommendation({self.evidence.study!r}: {self.sentence} Use {self.setting})"
+        return f"Recommendation({self.evidence.study!r}: {self.sentence} Use {told(self.setting)})"
 
 
 def build(setting: Setting, model: nn.Module, total_steps: int) -> tuple[Optimizer, ScheduleLR]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from tuner.analysis.evidence import ArmRow, Evidence
 from tuner.analysis.verdict import Pair
+from tuner.recipe import told
 from tuner.records import short
 from tuner.reporting import words
 
@@ -50,7 +51,7 @@ def note(evidence: Evidence) -> str:
     parts = [
         f"### {_title(evidence)}",
         evidence.verdict.sentence,
-        f"**Recommended: {evidence.setting}** ({evidence.camp_name})",
+        f"**Recommended: {told(evidence.setting)}** ({evidence.camp_name})",
         f"Expected {evidence.metric}: {words.expected(evidence)}",
         leaderboard(evidence),
         _caveats(evidence),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tuner.families import CAMPS, FAMILIES, Family
-from tuner.records import Outcome, Phase, RunRecord, State, TrialRecord, short
+from tuner.records import Outcome, Phase, RunRecord, State, TrialRecord, exactly, short
 from tuner.reporting.live import clock, table
 from tuner.reporting.optimizer_reference import searched
 from tuner.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, Kind
@@ -91,7 +91,7 @@ def family_page(row: Family, measured: Mapping[str, tuple[float, float]] | None 
     title = f"{row.name} ({CAMPS[row.camp]}): {row.source}"
     drawn = _table(title, "hyperparameter", "default", "bounds", "searched", "from", "meaning")
     for h in row.hyperparameters:
-        bounds = f"{h.low:.8g} to {h.high:.8g}"
+        bounds = f"{exactly(h.low)} to {exactly(h.high)}"
         opens = "" if h.search is None else f"{h.search.opens_at} trials" if h.search.opens_at > 1 else "always"
         drawn.add_row(h.name, short(h.default), bounds, searched(h.search) or "not searched", opens, h.meaning)
     state, step = _costs(row, measured)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.analysis.looks import smallest_decisive
 from tuner.analysis.plan import plan_cost
-from tuner.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting
+from tuner.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting, short
 from tuner.reporting.live import clock
 from tuner.search.proposals import split
 from tuner.space import SearchSpace
@@ -40,7 +40,7 @@ def pages(spec: StudySpec) -> Iterator[RenderableType]:
 
 
 def space_table(space: SearchSpace) -> Table:
-    """Draw every dimension of every arm, and whether this budget searches it."""
+    """Draw every dimension of every arm, whether this budget searches it, and what is fixed."""
     from rich.table import Table
 
     table = Table(title=f"Space {space.name}: {space.about}", title_justify="left")
@@ -50,16 +50,20 @@ def space_table(space: SearchSpace) -> Table:
         opened = {d.name: d for d in arm.dimensions}
         default = arm.decode({d.name: d.at(0.5) for d in arm.dimensions})
         values = {**default.hyperparameters, **{f"schedule.{k}": v for k, v in default.schedule.items()}}
+        values |= {f"recipe.{k}": v for k, v in default.recipe.items()}
         for i, d in enumerate(arm.all_dimensions):
             shown = opened.get(d.name, d)
             closed = d.name not in opened
-            base = d.name.removeprefix("one_minus_")
+            base = d.name.replace("one_minus_", "")
             value = values.get(d.name, values.get(base, "-"))
             value = 1 - float(value) if base != d.name and value != "-" else value
             fixed = f"{value:.4g}" if isinstance(value, float) else str(value)
             when = "always" if d.opens_at == 1 else f"{d.opens_at} trials"
             row = (arm.arm if i == 0 else "", d.name, str(shown), when, f"fixed: {fixed}" if closed else "searched")
-            table.add_row(*row, style="dim" if closed else "", end_section=i == len(arm.all_dimensions) - 1)
+            table.add_row(*row, style="dim" if closed else "")
+        for name, value in arm.fixed.items():
+            table.add_row("", name, "", "", f"fixed: {short(value)}", style="dim")
+        table.add_section()
     return table
 
 
@@ -211,13 +215,16 @@ def cost(spec: StudySpec, seconds: Mapping[str, tuple[float, float]]) -> Rendera
 
 
 def _length(spec: StudySpec) -> tuple[int, int] | None:
-    """Steps and evaluations of a run at the full horizon; None where only the user's function knows."""
+    """Steps and evaluations of a run of the default at the full horizon; None where only the user's function knows."""
+    from tuner.training.environment import choose_device
+    from tuner.training.workloads.base import Workload
     from tuner.training.workloads.load import load
 
-    target: Any = load(spec.workload)
-    if not hasattr(target, "steps_per_epoch") and spec.horizon.unit == "epochs":
-        return None
-    per_epoch = getattr(target, "steps_per_epoch", round(spec.horizon.amount))
+    target = load(spec.workload)
+    if not isinstance(target, Workload):
+        return None if spec.horizon.unit == "epochs" else (round(spec.horizon.amount), 1)
+    recipe = spec.arms[0].default.recipe
+    target.place(choose_device(spec.resources.device), recipe)
+    per_epoch = max(1, target.steps_per_epoch // int(recipe["accumulation"]))
     steps = spec.horizon.steps(per_epoch)
-    every = getattr(target, "eval_every_steps", None) or per_epoch
-    return steps, max(1, steps // every)
+    return steps, max(1, steps // (target.eval_every_steps or per_epoch))

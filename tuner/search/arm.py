@@ -21,6 +21,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.errors import StorageError
+from tuner.recipe import told
 from tuner.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord, derive_seed
 from tuner.search.proposals import random_point, sobol_point, split
 from tuner.settings import hide_secrets
@@ -38,7 +39,7 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     if dimension.choices:
         return CategoricalDistribution(list(dimension.choices))
     if dimension.integer:
-        return IntDistribution(int(dimension.low), int(dimension.high))
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
     return FloatDistribution(dimension.floor, dimension.high, log=dimension.log)
 
 
@@ -103,7 +104,7 @@ class ArmSearch:
             state=TrialState.RUNNING,
             params=point,
             distributions=self._distributions,
-            user_attrs={INDEX: index, SOURCE: source.value, "setting": str(setting)},
+            user_attrs={INDEX: index, SOURCE: source.value, "setting": told(setting)},
             system_attrs=attrs,
         )
         with _database_errors():

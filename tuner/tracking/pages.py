@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tuner.recipe import told
 from tuner.records import Measurement, Outcome, Phase, RunRecord, Scalar, Source, State
 from tuner.settings import hide_secrets
 from tuner.tracking import view
@@ -136,7 +137,7 @@ def _tags(record: RunRecord, source: Source | None) -> dict[str, str]:
 
 
 def _run_note(record: RunRecord) -> str:
-    lines = [f"`{record.spec.setting}`"]
+    lines = [f"`{told(record.spec.setting)}`"]
     if record.result is not None and record.result.reason:
         lines.append(f"**{record.result.outcome.value}**: {record.result.reason}")
     if record.result is not None and record.result.traceback:
@@ -153,7 +154,13 @@ def _params(record: RunRecord) -> dict[str, str]:
     params |= {f"schedule.{key}": value for key, value in setting.schedule.items()}
     params |= {f"recipe.{key}": value for key, value in setting.recipe.items()}
     params["horizon"] = str(record.spec.horizon)
-    return {clean(key): str(value) for key, value in params.items()}
+    found: dict[str, str] = {}
+    for key, value in params.items():
+        name = clean(key)
+        while name in found:  # two patterns may differ only in what MLflow's names cannot hold
+            name += "_"
+        found[name] = str(value)
+    return found
 
 
 def _end_values(record: RunRecord) -> Iterator[tuple[str, float]]:

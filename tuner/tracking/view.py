@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tuner.records import RunRecord
+from tuner.records import RunRecord, Scalar
 
 KEY = "tuner"
 VIEW_TAG = f"mlflow.sharedViewState.{KEY}"
@@ -36,7 +36,13 @@ def color(arm: str, arms: Sequence[str]) -> str:
 
 def shared_view(runs: Iterable[RunRecord], direction: str) -> str:
     """The table of runs, best value first, with the settings that the study searched."""
+    runs = list(runs)
     settings = dict.fromkeys(key for run in runs for key in run.spec.setting.hyperparameters)
+    recipes: dict[str, set[Scalar]] = {}
+    for run in runs:
+        for key, value in run.spec.setting.recipe.items():
+            recipes.setdefault(key, set()).add(value)
+    settings |= {f"recipe.{key}": None for key, values in recipes.items() if len(values) > 1}
     columns = ["metrics.`value`", "metrics.`train_seconds`", "params.`schedule.kind`"]
     columns += [f"params.`{key}`" for key in settings]
     columns += [f"tags.`{key}`" for key in ("phase", "outcome", "source")]

@@ -66,6 +66,12 @@ class Average:
         self._updates = state["updates"]
 
 
+def running_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return the norms that keep running statistics."""
+    found = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return [m for m in found if m.track_running_stats]
+
+
 @contextmanager
 def calibrated(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any]) -> Iterator[None]:
     """Give BatchNorm the statistics of ``batches`` under the model's present weights, while the context is open.
@@ -74,25 +80,27 @@ def calibrated(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.M
     al. 2018, section 3.2; as ``torch.optim.swa_utils.update_bn``). ``forward`` runs the model on one of the first
     16 batches, without gradients and in eval mode but for the norms. A model without BatchNorm draws no batch.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = running_norms(model)
     if not norms:
         yield
         return
-    before = [({name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum, m.training) for m in norms]
+    before = [({name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum) for m in norms]
     modes = {module: module.training for module in model.modules()}
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # torch's own word for a plain average
-        norm.train()
-    with torch.no_grad():
-        for batch in islice(batches, CALIBRATION_BATCHES):
-            forward(model, batch)
-    for module, mode in modes.items():
-        module.training = mode
     try:
+        model.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # torch's own word for a plain average
+            norm.train()
+        with torch.no_grad():
+            for batch in islice(batches, CALIBRATION_BATCHES):
+                forward(model, batch)
+        for module, mode in modes.items():
+            module.training = mode
         yield
     finally:
-        for norm, (buffers, momentum, _) in zip(norms, before, strict=True):
+        for norm, (buffers, momentum) in zip(norms, before, strict=True):
             norm.load_state_dict(buffers, strict=False)
             norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import SimpleQueue
 from typing import Any, TypeAlias, final
 
 import torch
 from torch import nn
 
-from tuner.errors import Place, WorkloadError, wrong
-from tuner.families import HORIZON, family
+from tuner.errors import InputError, Place, WorkloadError, wrong
+from tuner.families import HORIZON, SWITCH, family
 from tuner.recipe import complete, item
 from tuner.records import Assignment, Horizon, Measurement, Outcome, Phase, RunResult, RunSpec, Scalar, Setting
 from tuner.schedules import Schedule
-from tuner.training.averaging import Average
+from tuner.training.averaging import Average, calibrated
 from tuner.training.checkpoint import Checkpoints
 from tuner.training.environment import autocast, capture_rng, choose_device, prepared, restore_rng
 from tuner.training.optimizers import Bundle, build
@@ -103,6 +103,7 @@ class Run:
         self._progress, self._channel = progress, channel
         self._checkpoints = Checkpoints(assignment)
         self._bundles: list[Bundle] = []
+        self._since = 0
         self._total: int | None = round(self.horizon.amount) if self.horizon.unit == "steps" else None
         self._clock = time.perf_counter()
 
@@ -128,8 +129,12 @@ class Run:
         return self.spec.phase is Phase.TEST
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """Return the horizon in optimizer steps. The schedule is to be timed to it, and training ends there."""
-        self._total = self.horizon.steps(steps_per_epoch)
+        """Return the horizon in optimizer steps. The schedule is to be timed to it, and training ends there.
+
+        ``steps_per_epoch`` counts batches; with accumulation several of them make one step: count a step where the
+        optimizer's ``step()`` returns True.
+        """
+        self._total = self.horizon.steps(max(1, steps_per_epoch // int(self.setting.recipe.get("accumulation", 1))))
         return self._total
 
     def optimizer(self, model: nn.Module | Mapping[str, nn.Module]) -> Bundle:
@@ -165,20 +170,34 @@ class Run:
         """
         if self.recipe["average"] == "none":
             return None
+        if SWITCH in family(self.setting.family).needs:
+            raise InputError(f"average is {self.recipe['average']!r}, but {self.setting.family} averages by itself.")
         self.recipe.take("ema_decay", "swa_start")
         return Average(model, self.setting.recipe, self._steps("averaged weights"))
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(
+        self,
+        model: nn.Module | None = None,
+        batches: Iterable[Any] = (),
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+    ) -> Iterator[None]:
         """Count what happens inside as evaluation, not as training.
 
-        Optimizers that keep other weights for evaluation are switched to them, and back.
+        Optimizers that keep other weights for evaluation are switched to them, and back. BatchNorm's statistics do not
+        fit such weights, nor averaged ones: give the model that is evaluated and training batches (``forward`` calls
+        the model on one, ``model(batch)`` by itself), and it gets them for the time of the evaluation. A plain
+        training, and a model without BatchNorm, draw no batch.
         """
         self._lap()
         for bundle in self._bundles:
             bundle.eval()
+        averaged = self.setting.recipe.get("average", "none") != "none"
+        others = averaged or any(bundle.switches for bundle in self._bundles)
+        run = forward or (lambda net, batch: net(batch))
         try:
-            yield
+            with calibrated(model, batches, run) if model is not None and others else nullcontext():
+                yield
         finally:
             for bundle in self._bundles:
                 bundle.train()
@@ -199,6 +218,7 @@ class Run:
         measured = self._progress.measurements
         if measured and step <= measured[-1].step:
             raise ValueError(f"report(step={step}) comes after step {measured[-1].step}; expected a larger step")
+        self._check_updates(int(step))
         self._progress.step = int(step)
         values = {name: float(value) for name, value in metrics.items()}
         for name, value in values.items():
@@ -229,7 +249,8 @@ class Run:
         """
         self._lap()
         seconds = self._progress.train_seconds
-        due = self._checkpoints.due(seconds, evaluated=True)
+        whole_steps = not any(bundle.pending for bundle in self._bundles)  # half an accumulation cannot be gone on with
+        due = whole_steps and self._checkpoints.due(seconds, evaluated=True)
         if due:
             whole: dict[str, Any] = {"user": dict(state), "progress": self._progress.to_state(), "rng": capture_rng()}
             whole["schedule"] = self.schedule.state_json()
@@ -247,11 +268,20 @@ class Run:
             return None
         self._progress.resume(saved["progress"])
         self.schedule = self.schedule.with_state(saved["schedule"])
+        self._since = self._progress.step
         self._checkpoints.resumed(self._progress.train_seconds)
         restore_rng(saved["rng"])
         self._clock = time.perf_counter()
         state: dict[str, Any] = saved["user"]
         return state
+
+    def _check_updates(self, step: int) -> None:
+        """Refuse a count of batches where one of optimizer steps is meant."""
+        made = [bundle.updates for bundle in self._bundles if bundle.updates or bundle.pending]
+        if self.setting.recipe.get("accumulation", 1) != 1 and made and step > self._since + max(made):
+            found = f"reports step {step} after {self._since + max(made)} updates of the weights"
+            todo = "With accumulation, count a step only where optimizer.step() returns True."
+            raise WorkloadError(wrong(Place("the training function"), found, "optimizer steps, not batches", todo))
 
     def _follow(self, step: int, values: Mapping[str, float]) -> None:
         """Show a schedule that follows a metric what was measured."""

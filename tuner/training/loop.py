@@ -16,7 +16,7 @@ from tuner.errors import InputError, Place, WorkloadError, wrong
 from tuner.recipe import complete
 from tuner.records import Assignment, Measurement, Outcome, Phase, RunResult, RunSpec, derive_seed
 from tuner.schedules import Schedule
-from tuner.training.averaging import Average, calibrated
+from tuner.training.averaging import Average, calibrated, running_norms
 from tuner.training.checkpoint import Checkpoints
 from tuner.training.environment import (
     capture_rng,
@@ -66,6 +66,8 @@ def train_workload(
         average = None if recipe["average"] == "none" else Average(model, recipe, horizon)
         if average is not None and bundle.switches:
             raise InputError(f"average is {recipe['average']!r}, but {spec.setting.family} averages by itself.")
+        if average is not None or bundle.switches:
+            _check_calibration(workload, model)
         model.train()
         bundle.train()
         saved = checkpoints.load()
@@ -121,6 +123,15 @@ def train_workload(
             run.tests = _evaluate(workload, model, bundle, average, "test", spec)
             run.eval_seconds += clock.lap(wait=True)
         return run.ended(Outcome.COMPLETED, value=run.measurements[-1].values[spec.metric])
+
+
+def _check_calibration(workload: Workload, model: nn.Module) -> None:
+    """Refuse at the start what the first evaluation could not do: BatchNorm under weights that did not train."""
+    cls = type(workload)
+    if cls.loss is Workload.loss and cls.calibrate is Workload.calibrate and running_norms(model):
+        place, found = Place(f"workload {cls.__name__}"), "has BatchNorm, evaluates averaged weights, and has no loss()"
+        todo = "Override calibrate(model, batch): run the model forward on the batch."
+        raise WorkloadError(wrong(place, found, "a forward pass that gives BatchNorm its statistics", todo))
 
 
 def _check(workload: Workload, phase: Phase) -> None:

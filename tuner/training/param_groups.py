@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -43,21 +43,26 @@ class Group:
         return sum(p.numel() for p in self.params)
 
 
-def groups(model: nn.Module, recipe: Mapping[str, Scalar]) -> tuple[Group, ...]:
+def groups(model: nn.Module, recipe: Mapping[str, Scalar], part: str = "") -> tuple[Group, ...]:
     """Divide the trainable parameters of a model by decay and learning rate, in the model's own order.
 
     Biases, every other parameter of at most one dimension and all parameters of norms do not decay (rule
     ``bias+norm``: Goyal et al. 2017, arXiv 1706.02677, section 5.3; Jia et al. 2018, arXiv 1807.11205, section 3.1),
     nor do embeddings (``bias+norm+embedding``) or what a ``no_decay:`` pattern names. Multipliers of patterns and of
     the layer-wise decay multiply. What ``freeze:`` names stops training: its ``requires_grad`` is set to False. A
-    parameter that modules share is in one group only.
+    parameter that modules share is in one group only. ``part`` names the model among several: patterns see it before a
+    parameter's name, as in ``generator.0.weight``, and need not match in each of them (see ``check_patterns``).
 
     Raises:
         WorkloadError: a pattern matches no parameter, or nothing is left to train.
     """
     values = complete(recipe)
     named = dict(model.named_parameters())
-    matched = {key: _matches(key, named, model) for key in values if pattern_of(key)}
+    if not part:
+        check_patterns(list(named), values, type(model).__name__)
+    head = f"{part}." if part else ""
+    globs = {key: pattern[1] for key in values if (pattern := pattern_of(key))}
+    matched = {key: {name for name in named if fnmatchcase(head + name, glob)} for key, glob in globs.items()}
     for key, names in matched.items():
         if key.startswith(FREEZE) and values[key] == "yes":
             for name in names:
@@ -87,20 +92,46 @@ def groups(model: nn.Module, recipe: Mapping[str, Scalar]) -> tuple[Group, ...]:
 def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
     """Return each parameter's factor under layer-wise decay: 1 in the top layer, ``decay`` times that below, and so on.
 
-    The layers are the children of the ``Sequential`` or ``ModuleList`` that holds the most parameters directly or
-    below it and has two children with parameters at least; what the model defines before them is one layer under the
-    first, what it defines after them one above the last. A model without such a container has its direct children as
-    layers. Source: Howard & Ruder 2018, arXiv 1801.06146, section 3.2; Clark et al. 2020, arXiv 2003.10555.
+    A layer is a child of a ``Sequential`` or ``ModuleList`` (of the innermost ones that hold no other such container
+    directly), in the model's order; what stands before, between or after them is a layer of its own, and a norm belongs
+    to what comes before it. A model without containers has its direct children as layers. Source: Howard & Ruder 2018,
+    arXiv 1801.06146, section 3.2; Clark et al. 2020, arXiv 2003.10555.
     """
     if decay == 1.0:
         return {}
-    names = [name for name, _ in model.named_parameters()]
-    layers = _layers(model)
-    of = {name: index for index, prefix in enumerate(layers) for name in names if name.startswith(prefix)}
-    first = min((i for i, name in enumerate(names) if name in of), default=0)
-    depth = {name: of.get(name, -1 if i < first else len(layers)) for i, name in enumerate(names)}
-    top = max(depth.values(), default=0)
-    return {name: decay ** (top - level) for name, level in depth.items()}
+    direct = [f"{name}." for name, child in model.named_children() if _holds(child)]
+    blocks = list(_blocks(model, "", _is_container(model))) or direct
+    norms = {block for block in blocks if isinstance(model.get_submodule(block.rstrip(".")), NORMS)}
+    depth: dict[str, int] = {}
+    level, last = -1, ""
+    for name, _ in model.named_parameters():
+        block = next((prefix for prefix in blocks if name.startswith(prefix)), "")
+        if level < 0 or (block != last and block not in norms):
+            level, last = level + 1, block
+        depth[name] = level
+    return {name: decay ** (level - at) for name, at in depth.items()}
+
+
+def _blocks(module: nn.Module, path: str, inside: bool) -> Iterator[str]:
+    """The name prefixes of the layers below a module; ``inside``: it is a container, whose children are layers."""
+    for name, child in module.named_children():
+        if not _holds(child):
+            continue
+        here = f"{path}{name}."
+        if _is_container(child):
+            yield from _blocks(child, here, True)
+        elif inside:
+            yield here
+        elif any(_is_container(inner) for inner in child.modules()):
+            yield from _blocks(child, here, False)
+
+
+def _is_container(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential | nn.ModuleList) and sum(map(_holds, module)) > 1
+
+
+def _holds(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
 
 
 def folded(names: Sequence[str]) -> str:
@@ -127,16 +158,18 @@ def _gathered(shape: str, indices: Sequence[tuple[int, ...]]) -> str:
     return shape
 
 
-def _matches(key: str, named: Mapping[str, nn.Parameter], model: nn.Module) -> set[str]:
-    found = pattern_of(key)
-    assert found is not None
-    names = {name for name in named if fnmatchcase(name, found[1])}
-    if not names:
-        some = ", ".join(list(named)[:4])
-        place, what = Place(f"recipe {key!r}"), f"matches no parameter of {type(model).__name__}"
-        expected = f"a glob on names such as {some}"
-        raise WorkloadError(wrong(place, what, expected, "'tuner check' lists all of them."))
-    return names
+def check_patterns(names: Sequence[str], recipe: Mapping[str, Scalar], model: str) -> None:
+    """Refuse a pattern that matches no parameter of a model.
+
+    Raises:
+        WorkloadError: there is one.
+    """
+    for key in recipe:
+        found = pattern_of(key)
+        if found is not None and not any(fnmatchcase(name, found[1]) for name in names):
+            place, what = Place(f"recipe {key!r}"), f"matches no parameter of {model}"
+            expected = f"a glob on names such as {', '.join(names[:4])}"
+            raise WorkloadError(wrong(place, what, expected, "'tuner check' lists all of them."))
 
 
 def _spared(model: nn.Module, trained: Mapping[str, nn.Parameter], rule: str) -> set[str]:
@@ -149,17 +182,3 @@ def _spared(model: nn.Module, trained: Mapping[str, nn.Parameter], rule: str) ->
 def _owned(model: nn.Module, trained: Mapping[str, nn.Parameter], kinds: tuple[type[nn.Module], ...]) -> set[str]:
     held = {id(p) for module in model.modules() if isinstance(module, kinds) for p in module.parameters(recurse=False)}
     return {name for name, p in trained.items() if id(p) in held}
-
-
-def _layers(model: nn.Module) -> list[str]:
-    """The name prefixes of the layers, from the bottom up."""
-    best, most = "", 0
-    for path, module in model.named_modules():
-        if not isinstance(module, nn.Sequential | nn.ModuleList):
-            continue
-        size = sum(p.numel() for p in module.parameters())
-        if size > most and sum(any(True for _ in child.parameters()) for child in module) > 1:
-            best, most = path, size
-    root = model.get_submodule(best)
-    inside = [name for name, child in root.named_children() if any(True for _ in child.parameters())]
-    return [f"{best}.{name}." if best else f"{name}." for name in inside]

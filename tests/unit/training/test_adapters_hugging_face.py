@@ -432,14 +432,19 @@ def test_the_horizon_is_evaluated_whatever_the_rhythm(rhythm: dict[str, Any]) ->
     assert "train_loss" in result.measurements[-1].values
 
 
-def test_the_test_split_is_evaluated_in_its_phase_alone(tmp_path: Path) -> None:
-    held_out = examples(16, 9)
-    found = trained(adamw(steps=5, phase=Phase.TEST), function(test_dataset=held_out))
+@pytest.mark.parametrize(
+    ("family", "recipe"), [("adamw", {}), ("adamw", {"average": "ema"}), ("schedule-free-adamw", {})]
+)
+def test_the_test_split_is_evaluated_in_its_phase_alone(family: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    """The validation data again, so that the test shows the very weights that the last report did."""
+    held_out = function(test_dataset=examples(EVAL, 1))
+    given = {"family": family, "steps": 5, "metric": "loss", "schedule": {"kind": "constant"}}
+    place = setting(assign(**given, phase=Phase.TEST, checkpoints=str(tmp_path / "run")), recipe)
+    found = trained(place, held_out)
     assert set(found.tests) == {"loss", "accuracy"}
-    assert trained(adamw(steps=5), function(test_dataset=held_out)).tests == {}
-    place = adamw(steps=5, phase=Phase.TEST, checkpoints=str(tmp_path / "run"))
-    trained(place, function(test_dataset=held_out))
-    again = trained(replace(place, attempt=2), function(test_dataset=held_out))
+    assert found.tests["loss"] == found.value
+    assert trained(setting(assign(**given), recipe), held_out).tests == {}
+    again = trained(replace(place, attempt=2), held_out)
     assert again.resumed_at == 5
     assert again.tests == found.tests
 
@@ -489,7 +494,7 @@ class Endless(torch.utils.data.IterableDataset[Any]):
         ({}, {"kind": OwnOptimizer}, "trains with a SGD and a ScheduleLR of its own"),
         ({"precision": "float16"}, {}, "trains in float16 on a CPU"),
         ({"label_smoothing": 0.1}, {"kind": OwnLoss}, "sets label_smoothing to 0.1, which this adapter cannot honour"),
-        ({"batch_size": 4, "batch_scaling": "linear"}, {}, "to no reference; expected batch_reference"),
+        ({"batch_size": 4, "batch_scaling": "linear"}, {}, "batch_reference is not known"),
         ({}, {"train_dataset": Endless()}, "has a train_dataset without a length"),
     ],
 )

@@ -292,6 +292,24 @@ def test_a_killed_run_goes_on_bit_for_bit(die_at: int, workers: int, tmp_path: P
     assert numbers(result) == numbers(whole)
 
 
+class Noisy(TensorDataset):
+    """Augmented from the global generator."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        x, y = super().__getitem__(index)
+        return x + 0.1 * torch.randn(4), y
+
+
+def test_augmented_data_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    given = {"val_check_interval": 2, "train_dataloaders": DataLoader(Noisy(*data(48, 0).tensors), 8, shuffle=True)}
+    place = adamw(steps=10, checkpoints=str(tmp_path / "run"))
+    with pytest.raises(SystemExit):
+        trained(place, function(die_at=10, **given))
+    result = trained(replace(place, attempt=2), function(**given))
+    assert result.resumed_at == 8
+    assert numbers(result) == numbers(trained(adamw(steps=10), function(**given)))
+
+
 class Plain(Net):
     """The same on every machine and in every loop: no dropout."""
 
@@ -395,15 +413,20 @@ def test_the_horizon_is_evaluated_whatever_the_rhythm(rhythm: dict[str, Any]) ->
     assert [m.step for m in result.measurements][-1] == 8
 
 
-def test_the_test_split_is_evaluated_in_its_phase_alone(tmp_path: Path) -> None:
-    held_out = DataLoader(data(24, 9), 8)
-    found = trained(adamw(steps=5, phase=Phase.TEST), function(test_dataloaders=held_out))
+@pytest.mark.parametrize(
+    ("family", "recipe"), [("adamw", {}), ("adamw", {"average": "ema"}), ("schedule-free-adamw", {})]
+)
+def test_the_test_split_is_evaluated_in_its_phase_alone(family: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    """The validation data again, so that the test shows the very weights that the last report did."""
+    held_out = function(test_dataloaders=DataLoader(data(24, 1), 8))
+    given = {"family": family, "steps": 5, "metric": "val_loss", "schedule": {"kind": "constant"}}
+    place = setting(assign(**given, phase=Phase.TEST, checkpoints=str(tmp_path / "run")), recipe)
+    found = trained(place, held_out)
     assert set(found.tests) == {"test_loss", "test_accuracy"}
-    assert trained(adamw(steps=5), function(test_dataloaders=held_out)).tests == {}
-    assert trained(adamw(steps=5, phase=Phase.TEST), function()).tests == {}
-    place = adamw(steps=5, phase=Phase.TEST, checkpoints=str(tmp_path / "run"))
-    trained(place, function(test_dataloaders=held_out))
-    again = trained(replace(place, attempt=2), function(test_dataloaders=held_out))
+    assert found.tests["test_loss"] == found.value
+    assert trained(setting(assign(**given, phase=Phase.TEST), recipe), function()).tests == {}
+    assert trained(setting(assign(**given), recipe), held_out).tests == {}
+    again = trained(replace(place, attempt=2), held_out)
     assert again.resumed_at == 5
     assert again.tests == found.tests
 

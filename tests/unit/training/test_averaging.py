@@ -15,6 +15,8 @@ from tuner.recipe import complete
 from tuner.records import Outcome
 from tuner.training.averaging import CALIBRATION_BATCHES, Average, calibrated
 from tuner.training.run import train
+from tuner.training.workloads import Workload
+from tuner.training.workloads.digits import DigitsCNN
 
 from .helpers import DIGITS, TOY, assign, numbers, trained
 
@@ -105,6 +107,23 @@ def test_the_loop_evaluates_the_average_and_trains_as_without(kind: str) -> None
     assert found.measurements[-1].values["loss"] != plain.measurements[-1].values["loss"]
     assert found.value is not None
     assert found.value > 0.8
+
+
+def test_batchnorm_without_a_loss_is_refused_before_anything_trains() -> None:
+    class NoLoss(DigitsCNN):
+        loss = Workload.loss
+
+        def train_step(self, model: nn.Module, batch: Any, bundle: Any) -> torch.Tensor:
+            raise AssertionError("a step was trained")
+
+    for spec in (
+        averaged(DIGITS, "ema", metric="accuracy"),
+        assign(DIGITS, metric="accuracy", family="schedule-free-sgd"),
+    ):
+        result = trained(spec, NoLoss())
+        assert result.outcome is Outcome.FAILED
+        assert "has no loss(); expected a forward pass" in result.reason
+        assert "Override calibrate(model, batch)" in result.reason
 
 
 @pytest.mark.parametrize("kind", ["ema", "swa"])

@@ -245,6 +245,61 @@ def test_what_the_study_sets_and_the_function_ignores_fails_the_run(name: str) -
     assert "expected what the study sets to be honoured" in result.reason
 
 
+def test_batches_are_not_counted_as_steps() -> None:
+    def counting(run: Run) -> None:
+        model = nn.Linear(1, 1)
+        bundle, total = run.optimizer(model), run.total_steps(steps_per_epoch=4)
+        for step in range(total):
+            bundle.zero_grad()
+            bundle.backward(model(torch.ones(1, 1)).sum())
+            bundle.step()
+            run.report(step=step + 1, loss=1.0)
+
+    result = trained(assign(steps=8, recipe={"accumulation": 2}), counting)
+    assert result.outcome is Outcome.FAILED
+    assert "reports step 1 after 0 updates of the weights; expected optimizer steps, not batches" in result.reason
+
+
+def test_half_an_accumulation_is_not_saved(tmp_path: Path) -> None:
+    saved: list[bool] = []
+
+    def function(run: Run) -> None:
+        model = nn.Linear(1, 1)
+        bundle = run.optimizer(model)
+        for _ in range(2):
+            bundle.zero_grad()
+            bundle.backward(model(torch.ones(1, 1)).sum())
+            bundle.step()
+            saved.append(run.save({}))
+        run.report(step=1, loss=1.0)
+
+    trained(assign(steps=1, recipe={"accumulation": 2}, checkpoints=str(tmp_path)), function)
+    assert saved == [False, True]
+
+
+def test_batchnorm_gets_statistics_for_weights_that_did_not_train() -> None:
+    seen: dict[str, float] = {}
+
+    def function(run: Run) -> None:
+        model = nn.BatchNorm1d(1)
+        run.optimizer(model)
+        with run.evaluating(model, [torch.full((4, 1), 7.0)]):
+            seen[run.setting.family] = float(model.running_mean)  # type: ignore[arg-type]
+        run.report(step=20, loss=1.0)
+
+    for name in ("schedule-free-sgd", "sgdm"):
+        assert trained(assign(family=name, steps=20), function).outcome is Outcome.COMPLETED
+    assert seen == {"schedule-free-sgd": 7.0, "sgdm": 0.0}
+
+
+def test_an_average_of_averages_is_refused() -> None:
+    def function(run: Run) -> None:
+        run.average(nn.Linear(1, 1))
+
+    result = trained(assign(family="schedule-free-sgd", steps=20, recipe={"average": "ema"}), function)
+    assert "but schedule-free-sgd averages by itself" in result.reason
+
+
 def test_a_family_that_is_timed_to_the_horizon_has_to_know_it() -> None:
     def early(run: Run) -> None:
         run.optimizer(nn.Linear(1, 1))

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from tuner.errors import WorkloadError
+from tuner.records import Setting
+from tuner.training.optimizers import build
 from tuner.training.param_groups import folded, groups, layer_scales
 from tuner.training.workloads.chars import CharTransformer
 from tuner.training.workloads.digits import DigitsCNN
@@ -97,6 +99,46 @@ def test_a_model_without_a_container_has_its_children_as_layers() -> None:
     assert layer_scales(Two(), 0.1) == pytest.approx(
         {"body.weight": 0.1, "body.bias": 0.1, "head.weight": 1.0, "head.bias": 1.0}
     )
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
+        self.shortcut = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+
+
+class Stages(nn.Module):
+    """ResNet's layout: a stem, stages of blocks, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)
+        self.stage1, self.stage2 = nn.Sequential(Block(), Block()), nn.Sequential(Block(), Block())
+        self.head = nn.Linear(2, 1)
+
+
+def test_every_block_of_every_stage_is_a_layer_and_a_norm_belongs_to_what_it_follows() -> None:
+    scales = layer_scales(Stages(), 0.5)
+    parts = ("stem", "stage1.0", "stage1.1", "stage2.0", "stage2.1", "head")
+    found = [{scale for name, scale in scales.items() if name.startswith(f"{part}.")} for part in parts]
+    assert found == [{0.5**5}, {0.5**4}, {0.5**3}, {0.25}, {0.5}, {1.0}]
+    assert scales["norm.weight"] == scales["stem.weight"]
+    assert set(layer_scales(DigitsCNN().model(0), 0.5).values()) == {0.25, 0.5, 1.0}
+
+
+def test_patterns_tell_the_models_of_a_pair_apart() -> None:
+    models = {"generator": nn.Linear(2, 2), "discriminator": nn.Linear(2, 1)}
+    setting = Setting(
+        "sgdm", {}, {"kind": "constant"}, {"multiplier:discriminator.*": 0.5, "freeze:generator.bias": "yes"}
+    )
+    parts = build(setting, models, 10).parts
+    assert {group["lr"] for group in parts["generator"].param_groups} == {0.1}
+    assert {group["lr"] for group in parts["discriminator"].param_groups} == {0.05}
+    assert not models["generator"].bias.requires_grad
+    wrong = Setting("sgdm", {}, {"kind": "constant"}, {"multiplier:critic.*": 0.5})
+    with pytest.raises(WorkloadError, match="matches no parameter of these models; expected a glob on names such as g"):
+        build(wrong, models, 10)
 
 
 def test_what_is_frozen_does_not_train() -> None:

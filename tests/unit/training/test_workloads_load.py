@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tuner.errors import WorkloadError
 from tuner.records import WorkloadRef
@@ -74,7 +75,12 @@ def test_a_workload_is_described() -> None:
     assert describe(load(WorkloadRef(TOY))) == Description("loss", "minimize", True, takes=frozenset())
     digits = describe(load(WorkloadRef(BUILT_IN + "digits:DigitsCNN")))
     assert digits.takes == {"batch_size", "label_smoothing"}
-    assert digits.recipe == {"batch_size": 32, "batch_reference": 32}
+    own = {"batch_size": 32, "batch_reference": 32, "label_smoothing": 0.0}
+    assert digits.recipe == own
+    used = load(WorkloadRef(BUILT_IN + "digits:DigitsCNN"))
+    assert isinstance(used, Workload)
+    used.place(torch.device("cpu"), {"batch_size": 128, "label_smoothing": 0.2})
+    assert describe(used).recipe == own, "what the last run had is not the workload's own"
     assert describe(load(WorkloadRef(BUILT_IN + "chars:CharTransformer"))).recipe["clip_norm"] == 1.0
 
 

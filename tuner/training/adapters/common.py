@@ -46,23 +46,27 @@ def chosen(run: Run, name: str) -> Any:
     return None if value == RECIPE[name].default else value
 
 
+def horizon_steps(run: Run, updates_per_epoch: int) -> int:
+    """Return the run's horizon in optimizer steps, for a loop that updates so often in an epoch.
+
+    ``run.total_steps`` counts batches, and drops an accumulation that an epoch does not fill. Both frameworks update
+    with what there is.
+    """
+    return run.total_steps(updates_per_epoch * int(run.recipe["accumulation"]))
+
+
 def refuse(run: Run, todo: Mapping[str, str]) -> None:
     """Refuse at once what the adapter cannot honour of the recipe, and would fail for at the end of the run.
 
     ``todo`` says what to do about an item. Call it when all that is honoured has been read.
 
     Raises:
-        WorkloadError: the study sets an item that nobody read, or a scaling rule without its reference.
+        WorkloadError: the study sets an item that nobody read.
     """
     place = Place("the training function")
     for name, value in run.recipe.untaken.items():
         found = f"sets {name} to {value!r}, which this adapter cannot honour"
         raise WorkloadError(wrong(place, found, "what the study sets to be honoured", todo.get(name, "Leave it out.")))
-    values = {name: run.recipe[name] for name in ("batch_scaling", "batch_size", "batch_reference")}
-    if values["batch_scaling"] != "none" and values["batch_size"] and not values["batch_reference"]:
-        found = f"scales the learning rate with batch_size {values['batch_size']}, but to no reference"
-        todo_ = "Say for which batch size the learning rates are meant."
-        raise WorkloadError(wrong(place, found, "batch_reference in the study's recipe", todo_))
 
 
 def refuse_float16_on_cpu(run: Run) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +22,7 @@ from tuner.training.adapters.common import (
     Late,
     Reporter,
     chosen,
+    horizon_steps,
     package,
     packed,
     refuse,
@@ -30,7 +31,6 @@ from tuner.training.adapters.common import (
     unpacked,
 )
 from tuner.training.adapters.torch_schedule import ScheduleLR
-from tuner.training.averaging import calibrated
 from tuner.training.environment import seed_everything
 from tuner.training.handle import Run
 
@@ -60,7 +60,7 @@ def fit(run: Run, trainer: Any, *, test_dataset: Any = None, metric_names: Seque
     with TemporaryDirectory(prefix="tuner-") as folder, released():
         _quiet(transformers, trainer)
         _adjust(run, trainer, folder)
-        total = run.total_steps(_steps_per_epoch(run, trainer))
+        total = horizon_steps(run, _updates_per_epoch(run, trainer))
         trainer.args.max_steps = total
         follower = type("RunCallback", (_Follower, transformers.TrainerCallback), {})(run, trainer, total, metric_names)
         trainer.add_callback(follower)
@@ -69,6 +69,7 @@ def fit(run: Run, trainer: Any, *, test_dataset: Any = None, metric_names: Seque
             follower.train()
             if run.wants_test and test_dataset is not None:
                 run.report_test(**_metrics(trainer.evaluate(test_dataset, metric_key_prefix="test"), "test_"))
+            follower.bundle.eval()
         finally:
             del trainer.evaluate
             trainer.remove_callback(follower)
@@ -85,9 +86,6 @@ class _Follower:
         (self.optimizer,) = self.bundle.parts.values()
         self.scheduler = ScheduleLR(self.optimizer, lambda: run.schedule, total)
         self.average = run.average(trainer.model)
-        if self.average is not None and self.bundle.switches:
-            found = f"averages weights ({run.recipe['average']}) that {run.setting.family} averages by itself"
-            raise WorkloadError(wrong(_PLACE, found, "one of the two", "Leave 'average' out for this family."))
         refuse(run, {"label_smoothing": "The Trainer's own loss takes it; compute_loss and compute_loss_func do not."})
         self.reporter = Reporter(run, trainer.model, only)
         self.logged = 0
@@ -120,7 +118,8 @@ class _Follower:
                 return evaluate(*given, **named)
             self._inside = True
             try:
-                with self.run.evaluating(), self._shown():
+                trained_on = self._batches(), self.trainer.compute_loss
+                with self._shown() as model, self.run.evaluating(model, *trained_on):
                     metrics = evaluate(*given, **named)
             finally:
                 self._inside = False
@@ -136,20 +135,16 @@ class _Follower:
             self.run.save(Late(self._state))
 
     @contextmanager
-    def _shown(self) -> Iterator[None]:
-        """Show the weights that are meant to be evaluated, and the loss without the smoothing that a study searches."""
+    def _shown(self) -> Iterator[nn.Module]:
+        """Show the model that is meant to be evaluated, and the loss without the smoothing that a study searches."""
         trainer, model, smoother = self.trainer, self.trainer.model, self.trainer.label_smoother
         if self.smooths:
             trainer.label_smoother = None
+        if self.average is not None:
+            trainer.model = self.average.model
         try:
-            with ExitStack() as stack:
-                if self.average is not None:
-                    trainer.model = self.average.model
-                    stack.enter_context(trainer.accelerator.autocast())
-                if self.average is not None or self.bundle.switches:
-                    self.bundle.eval()
-                    stack.enter_context(calibrated(trainer.model, self._batches(), trainer.compute_loss))
-                yield
+            with nullcontext() if self.average is None else trainer.accelerator.autocast():
+                yield trainer.model
         finally:
             trainer.model, trainer.label_smoother = model, smoother
 
@@ -159,6 +154,8 @@ class _Follower:
     def _state(self) -> dict[str, Any]:
         """What a killed run goes on from: the trainer's own checkpoint, as bytes."""
         step = self.trainer.state.global_step
+        if step >= self.total:  # what goes on from here does not train
+            self.bundle.eval()
         self.trainer._save_checkpoint(self.trainer.model, trial=None)
         folder = Path(self.trainer.args.output_dir) / f"checkpoint-{step}"
         files = packed(folder)
@@ -281,7 +278,7 @@ def _smooth(run: Run, trainer: Any) -> bool:
     return True
 
 
-def _steps_per_epoch(run: Run, trainer: Any) -> int:
+def _updates_per_epoch(run: Run, trainer: Any) -> int:
     if run.horizon.unit == "steps":
         return 1
     try:

@@ -24,6 +24,7 @@ from tuner.training.adapters.common import (
     Late,
     Reporter,
     chosen,
+    horizon_steps,
     package,
     packed,
     refuse,
@@ -32,6 +33,7 @@ from tuner.training.adapters.common import (
     unpacked,
 )
 from tuner.training.adapters.torch_schedule import ScheduleLR
+from tuner.training.averaging import running_norms
 from tuner.training.environment import capture_rng, restore_rng
 from tuner.training.handle import Run
 
@@ -80,7 +82,9 @@ def fit(
         try:
             follower.fit(data)
             if run.wants_test and _has_test(lightning, module, datamodule, test_dataloaders):
-                tests = trainer.test(module, dataloaders=test_dataloaders, datamodule=datamodule, verbose=False)
+                with run.evaluating():
+                    tests = trainer.test(module, dataloaders=test_dataloaders, datamodule=datamodule, verbose=False)
+                follower.bundle.eval()
                 run.report_test(**{name: value for loader in tests for name, value in loader.items()})
         finally:
             trainer.fit_loop.teardown()  # Lightning tears down the innermost loop only, when it is interrupted
@@ -146,19 +150,14 @@ class _Follower:
             if per_epoch < 1:
                 found = f"trains on data without a length, and the horizon is {self.run.horizon}"
                 raise WorkloadError(wrong(_PLACE, found, "a horizon in steps", "Write horizon: {steps: ...}."))
-        total = self.run.total_steps(per_epoch)
+        total = horizon_steps(self.run, per_epoch)
         loop.max_epochs, loop.epoch_loop.max_steps = -1, total
         return total
 
     def _check(self) -> None:
         refuse(self.run, _TODO)
-        family = self.run.setting.family
-        if self.average is not None and self.bundle.switches:
-            found = f"averages weights ({self.run.recipe['average']}) that {family} averages by itself"
-            raise WorkloadError(wrong(_PLACE, found, "one of the two", "Leave 'average' out for this family."))
-        norms = (m for m in self.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
-        if (self.average is not None or self.bundle.switches) and any(norm.track_running_stats for norm in norms):
-            what = family if self.bundle.switches else f"average: {self.run.recipe['average']}"
+        if (self.average is not None or self.bundle.switches) and running_norms(self.module):
+            what = f"average: {self.run.recipe['average']}" if self.average is not None else self.run.setting.family
             found = f"has BatchNorm, and {what} evaluates other weights than those that gave its statistics"
             todo = "Use another norm, or leave this out of the study."
             raise WorkloadError(wrong(_PLACE, found, "a module whose statistics fit the weights", todo))
@@ -216,7 +215,6 @@ class _Follower:
             return
         self._look(trainer.global_step)
         self._evaluation.enter_context(self.run.evaluating())
-        self.bundle.eval()
         self._swap()
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
@@ -227,16 +225,9 @@ class _Follower:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self.reporter.measured(trainer.global_step, metrics):
             self.run.save(Late(self._state))
-        self.bundle.train()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._finish()
-
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        self._evaluation.enter_context(self.run.evaluating())
-
-    def on_test_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        self._evaluation.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:  # noqa: ARG002
         self._evaluation.close()
@@ -260,6 +251,8 @@ class _Follower:
 
     def _state(self) -> dict[str, Any]:
         """What a killed run goes on from: Lightning's own checkpoint, as bytes, and where in its epoch it was made."""
+        if self.trainer.global_step >= self.total:  # what goes on from here does not train
+            self.bundle.eval()
         folder = self.folder / "saved"
         self.trainer.save_checkpoint(folder / "run.ckpt")
         files = packed(folder)

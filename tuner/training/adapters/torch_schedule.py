@@ -37,15 +37,24 @@ class ScheduleLR(LRScheduler):
     def __init__(
         self, optimizer: torch.optim.Optimizer, schedule: Schedule | Callable[[], Schedule], total_steps: int
     ) -> None:
-        self._schedule = (lambda: schedule) if isinstance(schedule, Schedule) else schedule
+        self._own = schedule if isinstance(schedule, Schedule) else None
+        self._ask = schedule if not isinstance(schedule, Schedule) else None
         self._total = total_steps
         self._groups = Bundle({MAIN: optimizer})
-        super().__init__(optimizer)  # type: ignore[no-untyped-call]
+        super().__init__(optimizer)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule as it stands."""
+        if self._ask is not None:
+            return self._ask()
+        assert self._own is not None
+        return self._own
 
     def get_lr(self) -> list[float | Tensor]:
         """Set the groups for the next update, momentum included, and return their learning rates."""
         step = min(max(self.last_epoch, 0), self._total - 1)
-        self._groups.apply(self._schedule().multipliers(step, self._total))
+        self._groups.apply(self.schedule.multipliers(step, self._total))
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def seek(self, step: int) -> None:
@@ -56,11 +65,29 @@ class ScheduleLR(LRScheduler):
         self.last_epoch = step
         self._last_lr = self.get_lr()
 
+    def measured(self, value: float) -> None:
+        """Show a schedule that follows a metric what was measured after the steps so far; smaller is better.
+
+        To other schedules it means nothing.
+
+        Raises:
+            ValueError: the schedule comes from a function, whose owner shows it what is measured; or no step was made.
+        """
+        if self._own is None:
+            raise ValueError("the schedule comes from a function; expected that its owner shows it what is measured")
+        self._own = self._own.after(min(self.last_epoch, self._total), self._total, value)
+        self._last_lr = self.get_lr()
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the steps taken. The schedule is not in it: the base values and it are those of this object."""
-        return {"last_epoch": self.last_epoch, "_step_count": self._step_count}
+        """Return the steps taken, and what the schedule remembers; it and the base values are those of this object."""
+        remembered = None if self._own is None else self._own.state_json()
+        return {"last_epoch": self.last_epoch, "_step_count": self._step_count, "schedule": remembered}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the steps that ``state_dict`` returned, and set the groups for the next update."""
-        self.__dict__.update(state_dict)
+        given = dict(state_dict)
+        remembered = given.pop("schedule")
+        if self._own is not None:
+            self._own = self._own.with_state(remembered)
+        self.__dict__.update(given)
         self._last_lr = self.get_lr()

@@ -59,6 +59,16 @@ class Bundle:
         return {name: stepper.optimizer for name, stepper in self._steppers.items()}
 
     @property
+    def pending(self) -> bool:
+        """Whether an accumulation has begun and is not complete."""
+        return any(stepper.pending for stepper in self._steppers.values())
+
+    @property
+    def updates(self) -> int:
+        """How often the parameters have been updated since the bundle was built."""
+        return max(stepper.updates for stepper in self._steppers.values())
+
+    @property
     def learning_rate(self) -> float:
         """The learning rate of the first group, with the schedule's factor in it."""
         return float(next(iter(self._steppers.values())).optimizer.param_groups[0]["lr"])
@@ -141,7 +151,7 @@ class _Stepper:
         self._clip_norm, self._clip_value = float(recipe["clip_norm"]), float(recipe["clip_value"])
         self._accumulation = int(recipe["accumulation"])
         self._scaler = torch.amp.GradScaler(device.type) if recipe["precision"] == "float16" else None
-        self._calls = 0
+        self._calls = self.updates = 0
         self._heard = False
 
     @property
@@ -172,6 +182,7 @@ class _Stepper:
         self._calls += 1
         if self.pending:
             return False
+        self.updates += 1
         if self._scaler is None:
             self._clip()
             self.optimizer.step()

@@ -16,7 +16,7 @@ from tuner.records import Setting
 from tuner.training.optimizers.bundle import MAIN, Bundle
 from tuner.training.optimizers.other_rows import OTHER_ROWS, ademamix, lookahead
 from tuner.training.optimizers.torch_rows import TORCH_ROWS, Row, Values
-from tuner.training.param_groups import Group, groups
+from tuner.training.param_groups import Group, check_patterns, groups
 
 Builder: TypeAlias = Callable[[Values, Sequence[Group], int], torch.optim.Optimizer]
 """From complete hyperparameters, a model's groups and the horizon in steps to its one optimizer."""
@@ -70,7 +70,10 @@ def build(
     factor, make = learning_rate_factor(recipe), builder(setting.family)
     models = {MAIN: model} if isinstance(model, nn.Module) else model
     parts = {}
+    if not isinstance(model, nn.Module):
+        check_patterns([f"{n}.{p}" for n, m in models.items() for p, _ in m.named_parameters()], recipe, "these models")
     for name, module in models.items():
-        found = tuple(replace(group, scale=group.scale * factor) for group in groups(module, recipe))
+        inside = groups(module, recipe, "" if module is model else name)
+        found = tuple(replace(group, scale=group.scale * factor) for group in inside)
         parts[name] = make(values, found, horizon)
     return Bundle(parts, recipe, device)

@@ -95,7 +95,10 @@ class Workload(ABC):
         return loss.detach()
 
     def calibrate(self, model: nn.Module, batch: Batch) -> None:
-        """Run the model forward on a batch, for BatchNorm's statistics under averaged weights; by default its loss."""
+        """Run the model forward on a batch, for BatchNorm's statistics under averaged weights; by default its loss.
+
+        Override it where there is no ``loss``.
+        """
         with self.autocast():
             self.loss(model, batch)
 
@@ -122,9 +125,8 @@ class Workload(ABC):
             WorkloadError: the recipe sets a batch size or a label smoothing that this workload does not take.
         """
         values = complete(recipe)
-        self._own = self._own or (self.batch_size, self.label_smoothing)
+        self._own = size, smoothing = self.own
         self.device, self.precision = device, str(values["precision"])
-        size, smoothing = self._own
         if size is None and values["batch_size"]:
             raise self._refuses(
                 "batch_size", values["batch_size"], "a batch size on the class, and self.batch_size used"
@@ -139,14 +141,17 @@ class Workload(ABC):
             self.setup()
             self._placed = device
 
+    @property
+    def own(self) -> tuple[int | None, float | None]:
+        """Batch size and label smoothing of its own, whatever the last run had set. For the loop."""
+        return self._own or (self.batch_size, self.label_smoothing)
+
     def _refuses(self, name: str, value: Scalar, expected: str) -> WorkloadError:
         place = Place(f"workload {type(self).__name__}")
         return WorkloadError(wrong(place, f"does not take {name} = {value}", expected, f"Leave out recipe.{name}."))
 
 
-def shuffled(
-    size: int, batch_size: int, epoch: int, seed: int, device: torch.device | str = "cpu"
-) -> Iterator[Tensor]:
+def shuffled(size: int, batch_size: int, epoch: int, seed: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Yield the index batches of an epoch (int64, ``[batch_size]``); an incomplete last one is dropped.
 
     The order is a function of ``(seed, epoch)`` and draws from no global generator. It goes to ``device`` once: indices

@@ -60,9 +60,11 @@ def load(ref: WorkloadRef) -> Target:
 def describe(target: Target) -> Description:
     """Return the metric, its direction, whether there is a test split, and a horizon, as far as the workload says."""
     if isinstance(target, Workload):
-        takes = frozenset(name for name in OWN_ITEMS if getattr(target, name) is not None)
-        size = {"batch_size": target.batch_size, "batch_reference": target.batch_size} if target.batch_size else {}
-        own = {**size, **target.recipe}
+        size, smoothing = target.own
+        own: dict[str, Scalar] = {} if size is None else {"batch_size": size, "batch_reference": size}
+        own |= {} if smoothing is None else {"label_smoothing": smoothing}
+        takes = frozenset(name for name in OWN_ITEMS if name in own)
+        own |= target.recipe
         return Description(target.metric, target.direction, target.has_test, target.horizon, own, takes)
     return Description()
 
