@@ -45,11 +45,13 @@ from tuner.training.workloads.chars import CONTEXT, CharTransformer
 from tuner.training.workloads.load import load
 
 PATH = "tuner.training.workloads."
-CHARS = WorkloadRef(PATH + "chars:CharTransformer", "", {"eval_every_steps": 1_000_000})
 TOY = WorkloadRef(PATH + "toy:ToyQuadratic")
 DIGITS = WorkloadRef(PATH + "digits:DigitsCNN")
 MIB = 2**20
+RARELY = 1_000_000
 WARM_STEPS, WATCHED_STEPS = 5, 10
+MOST_WAITS = 0.1
+"""How often a step of the whole loop may wait: for a look at the losses after 50, and for what an epoch begins with."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,16 @@ class Row:
         return f"| {self.check} | {word} | {self.what.replace('|', '/')} |"
 
 
-def workloads() -> dict[str, WorkloadRef]:
+def chars(device: torch.device) -> WorkloadRef:
+    """The Transformer; a tiny one on a CPU, where 16 bits are slow."""
+    size = {} if device.type == "cuda" else {"width": 16, "layers": 1}
+    return WorkloadRef(PATH + "chars:CharTransformer", "", {"eval_every_steps": RARELY, **size})
+
+
+def workloads(device: torch.device) -> dict[str, WorkloadRef]:
     """The built-in ones whose data are here."""
     with_data = {"digits": DIGITS, "tabular": WorkloadRef(PATH + "tabular:TabularMLP")} if has("sklearn") else {}
-    return {"toy": TOY, "chars": CHARS, **with_data}
+    return {"toy": TOY, "chars": chars(device), **with_data}
 
 
 def has(package: str) -> bool:
@@ -128,7 +136,7 @@ class Steps:
 
 def placement(device: torch.device) -> Iterator[Row]:
     """Where everything lies."""
-    for name, reference in workloads().items():
+    for name, reference in workloads(device).items():
         run = assignment(reference, "adamw", 2, device)
         with prepared(run.spec, device):
             steps = Steps.of(run, device)
@@ -149,10 +157,10 @@ def precision(device: torch.device) -> Iterator[Row]:
     """Runs in each precision; the scaler of float16 grows and backs off."""
     for family in ("sgdm", "adamw"):
         for kind in PRECISIONS:
-            result = finish(train(assignment(CHARS, family, 60, device, recipe={"precision": kind})))
+            result = finish(train(assignment(chars(device), family, 60, device, recipe={"precision": kind})))
             said = f"loss {result.value:.4f} in {result.train_seconds:.1f} s" if result.value else result.reason
             yield Row(f"chars, {family} in {kind}", result.outcome is Outcome.COMPLETED, said)
-        run = assignment(CHARS, family, 40, device, recipe={"precision": "float16"})
+        run = assignment(chars(device), family, 40, device, recipe={"precision": "float16"})
         with prepared(run.spec, device):
             yield _scaler(family, Steps.of(run, device, 40))
 
@@ -177,7 +185,7 @@ def _scaler(family: str, steps: Steps) -> Row:
 
 def averaging(device: torch.device) -> Iterator[Row]:
     """Averaged weights are evaluated."""
-    reference = DIGITS if has("sklearn") else CHARS
+    reference = DIGITS if has("sklearn") else chars(device)
     plain = finish(train(assignment(reference, "sgdm", 60, device)))
     for kind in ("ema", "swa"):
         result = finish(train(assignment(reference, "sgdm", 60, device, recipe={"average": kind, "ema_decay": 0.9})))
@@ -194,21 +202,21 @@ def waiting(device: torch.device) -> Iterator[Row]:
         for kind in PRECISIONS:
             for average in ("none", "ema", "swa"):
                 recipe: dict[str, Scalar] = {"precision": kind, "average": average, "swa_start": 0.0, "clip_norm": 1.0}
-                found = _first_wait(assignment(CHARS, family, 100, device, recipe=recipe))
+                found = _first_wait(assignment(chars(device), family, 100, device, recipe=recipe))
                 yield Row(f"no wait in a step: {family}, {kind}, average {average}", not found, found or "none")
     others = [name for name in FAMILIES if name not in ("sgdm", "adamw")]
     for kind in ("float32", "float16"):
         waits = {}
         for family in others:
             try:
-                found = _first_wait(assignment(CHARS, family, 100, device, recipe={"precision": kind}))
+                found = _first_wait(assignment(chars(device), family, 100, device, recipe={"precision": kind}))
             except Exception as error:
                 found = f"{type(error).__name__}: {str(error)[:80]}"
             if found:
                 waits[family] = found
         said = "; ".join(f"{family}: {found}" for family, found in waits.items()) or "none"
         yield Row(f"other families that wait in a step, {kind} (for information)", None if waits else True, said)
-    for name, reference in workloads().items():
+    for name, reference in workloads(device).items():
         yield _waits_of_the_loop(name, reference, device)
 
 
@@ -240,7 +248,7 @@ def _waits_of_the_loop(name: str, reference: WorkloadRef, device: torch.device) 
     assert isinstance(workload, Workload)
     before, counts = workload.eval_every_steps, []
     places: Counter[str] = Counter()
-    workload.eval_every_steps = 1_000_000
+    workload.eval_every_steps = RARELY
     try:
         for steps in (2 * CHECK_STEPS, 4 * CHECK_STEPS):
             with warnings.catch_warnings(record=True) as caught:
@@ -257,8 +265,7 @@ def _waits_of_the_loop(name: str, reference: WorkloadRef, device: torch.device) 
     each = (counts[1] - counts[0]) / (2 * CHECK_STEPS)
     most = ", ".join(f"{count} in {place}" for place, count in places.most_common(3))
     what = f"{each:.2f} a step: {counts[1]} in {4 * CHECK_STEPS} steps ({most})"
-    limit = 4 / CHECK_STEPS  # a look at the losses, and what an epoch's beginning may need
-    return Row(f"waits of the whole loop, {name}", result.outcome is Outcome.COMPLETED and each <= limit, what)
+    return Row(f"waits of the whole loop, {name}", result.outcome is Outcome.COMPLETED and each <= MOST_WAITS, what)
 
 
 class Peak(CharTransformer):
@@ -349,13 +356,13 @@ def out_of_memory(device: torch.device) -> Iterator[Row]:
     """A run that does not fit fails with words, and the next one in this process trains."""
     on_gpu = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) if on_gpu else 0
-    result = finish(train(assignment(CHARS, "adamw", 20, device), Absurd()))
+    result = finish(train(assignment(chars(device), "adamw", 20, device), Absurd()))
     after = torch.cuda.memory_allocated(device) if on_gpu else 0
     ours = "the GPU ran out of memory" in result.reason if on_gpu else "memory" in result.reason
     yield Row("a run that does not fit fails, and says so", result.outcome is Outcome.FAILED and ours, result.reason)
     said = f"{before / MIB:.0f} MiB before, {after / MIB:.0f} after" if on_gpu else "no GPU"
     yield Row("its memory is given back", after - before < 64 * MIB if on_gpu else None, said)
-    again = finish(train(assignment(CHARS, "adamw", 20, device)))
+    again = finish(train(assignment(chars(device), "adamw", 20, device)))
     yield Row(
         "the next run in the same process trains", again.outcome is Outcome.COMPLETED, again.reason or "completed"
     )
@@ -363,7 +370,7 @@ def out_of_memory(device: torch.device) -> Iterator[Row]:
 
 def determinism(device: torch.device) -> Iterator[Row]:
     """The same run twice."""
-    for name, reference in workloads().items():
+    for name, reference in workloads(device).items():
         for kind in PRECISIONS:
             run = assignment(reference, "adamw", 60, device, recipe={"precision": kind})
             with warnings.catch_warnings(record=True) as caught:
@@ -379,7 +386,7 @@ def determinism(device: torch.device) -> Iterator[Row]:
 
 def families(device: torch.device) -> Iterator[Row]:
     """Each family trains."""
-    reference = WorkloadRef(CHARS.path, "", {"width": 16, "layers": 1, "eval_every_steps": 20})
+    reference = WorkloadRef(PATH + "chars:CharTransformer", "", {"width": 16, "layers": 1, "eval_every_steps": 20})
     convolutions = DIGITS if has("sklearn") else None
     for name, place in (("chars", reference), ("digits", convolutions)):
         if place is None:

@@ -178,10 +178,12 @@ def _signal(schedule: Schedule, values: Mapping[str, float], train_loss: float, 
 
 
 def _weights_finite(model: nn.Module) -> bool:
-    trained = [p.detach() for p in model.parameters() if p.requires_grad]
-    if bool(torch.stack(torch._foreach_norm(trained)).isfinite().all()):  # a few kernels, not two for each parameter
-        return True
-    return all(bool(p.isfinite().all()) for p in trained)  # the square of a weight may be too large, the weight not
+    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    with torch.no_grad():
+        # Norms take a few kernels, the elements two for each parameter; but the square of a weight may overflow alone.
+        if math.isfinite(torch.stack(torch._foreach_norm(trained)).sum().item()):
+            return True
+        return all(bool(p.isfinite().all()) for p in trained)
 
 
 class _Bad:

@@ -13,6 +13,7 @@ from analysis.records import Book, make_spec, started
 from tuner.analysis.evidence import Evidence
 from tuner.analysis.recommendation import recommend
 from tuner.errors import InputError
+from tuner.families import FAMILIES
 from tuner.records import Measurement, Outcome, Setting
 from tuner.reporting import card, document, files, pictures, words
 from tuner.reporting.build import Recommendation, build
@@ -162,6 +163,52 @@ class TestBuild:
             optimizer.step()
             schedule.step()
         assert one.param_groups[0]["lr"] == two.param_groups[0]["lr"] != 0.1
+
+    def test_groups_and_the_batchs_scaling_are_in_the_optimizer(self) -> None:
+        import torch
+
+        recipe = {"multiplier:bias": 0.5, "batch_size": 64, "batch_reference": 32, "batch_scaling": "linear"}
+        setting = Setting("sgdm", {"learning_rate": 0.1, "l2": 0.01}, {"kind": "constant"}, recipe)
+        optimizer, _ = build(setting, torch.nn.Linear(3, 2), 8)
+        assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.1]
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_every_family_is_one_optimizer(self, family: str) -> None:
+        import torch
+
+        model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
+        setting = FAMILIES[family].default
+        optimizer, schedule = build(setting, model, 8)
+        before = [p.detach().clone() for p in model.parameters()]
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.ones(3, 4)).square().sum().backward()
+            optimizer.step()
+            schedule.step()
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+    def test_momentum_cycles_and_a_plateau_is_shown_what_was_measured(self) -> None:
+        import torch
+
+        cycled = Setting("sgdm", {}, {"kind": "onecycle", "rise": 0.5, "momentum_ratio": 0.5})
+        optimizer, schedule = build(cycled, torch.nn.Linear(1, 1), 4)
+        momenta = []
+        for _ in range(4):
+            momenta.append(optimizer.param_groups[0]["momentum"])
+            optimizer.step()
+            schedule.step()
+        assert momenta[0] == pytest.approx(0.9)
+        assert momenta[2] == pytest.approx(0.45)
+        optimizer, schedule = build(
+            Setting("sgdm", {}, {"kind": "plateau", "patience": 0.2}), torch.nn.Linear(1, 1), 10
+        )
+        for _ in range(6):
+            optimizer.step()
+            schedule.step()
+            schedule.measured(1.0)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
 
     @pytest.mark.parametrize("steps", [0, -1, 2.5, True, "ten"])
     def test_total_steps_must_be_a_number_of_steps(self, steps: object) -> None:
