@@ -30,17 +30,26 @@ Curves = Mapping[str, list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]]
 
 
 def learning_curves(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], path: Path) -> Path:
-    """Draw the metric of each finalist against the step: mean and range over its seeds."""
+    """Draw the metric of each finalist against the step: mean and range over its seeds.
+
+    Of more arms than there are colours, the best few are in colour and the others pale.
+    """
     curves = _curves(spec, trials, runs)
-    figure, axes = _figure(8.0, 4.6)
+    figure, axes = _figure(8.0, max(4.6, 0.42 * len(curves)))
     ends: list[tuple[float, str, str]] = []
-    for number, (arm, rows) in enumerate(curves.items()):
-        colour = PALETTE[number % len(PALETTE)]
-        steps, low, middle, high = _band(rows)
-        axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(
-            steps, middle, color=colour, linewidth=2, marker=_marker(number), markersize=4, markevery=_sparse(steps)
-        )
+    bands = {arm: _band(rows) for arm, rows in curves.items()}
+    ranked = sorted(bands, key=lambda arm: -spec.sign * float(bands[arm][2][-1]))
+    spoken = set(ranked if len(ranked) <= len(PALETTE) else ranked[: len(PALETTE) - 1])
+    numbers = {arm: number for number, arm in enumerate(arm for arm in curves if arm in spoken)}
+    for arm, rows in curves.items():
+        steps, low, middle, high = bands[arm]
+        colour = PALETTE[numbers[arm]] if arm in spoken else _PALE
+        if arm in spoken:
+            axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
+            dots: dict[str, Any] = {"marker": _marker(numbers[arm]), "markersize": 4, "markevery": _sparse(steps)}
+            axes.plot(steps, middle, color=colour, linewidth=2, **dots)
+        else:
+            axes.plot(steps, middle, color=colour, linewidth=0.9, zorder=1)
         seeds = f"{len(rows)} seed{'s' if len(rows) != 1 else ''}"
         ends.append((float(middle[-1]), f"{arm}  ({seeds})", colour))
     fresh = any(run.spec.phase is Phase.CONFIRM for run in runs)
@@ -171,6 +180,7 @@ def _direct_labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     for value, _, _ in ordered:
         heights.append(max(value, heights[-1] + gap) if heights else value)
     moved = sum(y - value for y, (value, _, _) in zip(heights, ordered, strict=True)) / max(1, len(ordered))
+    moved = max(moved, max(heights, default=high) - high)  # none above the plot
     for y, (value, text, colour) in zip(heights, ordered, strict=True):
         axes.annotate(
             text,
