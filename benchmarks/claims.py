@@ -168,8 +168,8 @@ def main() -> None:
         f"Written by `make claims` (`python benchmarks/claims.py FOLDER`) on {time.strftime('%Y-%m-%d')}: a shared\n"
         f"virtual machine with {machine}.\n"
         "The rule for each answer stood in the script before a study ran. Intervals are those of paired differences\n"
-        "on fresh seeds (95 %); the tests are those of [verdict.md](verdict.md). Seconds are those of a machine that had\n"
-        "other work to do: read no speed here.",
+        "on fresh seeds (95 %); the tests are those of [verdict.md](verdict.md). Seconds are those of a machine that\n"
+        "had other work to do: read no speed here.",
         document.table(("", "what is said", "here"), rows),
         "## How far this goes",
         WHY_LIMITED,
