@@ -1,9 +1,9 @@
-"""Write docs/results.md: the three examples run to their verdicts, then the two speed benchmarks.
+"""Write docs/results.md: the three examples run to their verdicts, then the three speed benchmarks.
 
     python benchmarks/results.py FOLDER [--no-speed]
 
 Studies that are finished in FOLDER already are read, not run again, and so is what a benchmark said before, from
-FOLDER/overhead.txt and FOLDER/side_by_side.txt. Nothing is edited by hand.
+FOLDER/overhead.txt, side_by_side.txt and training_loop.txt. Nothing is edited by hand.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
         *(study(example, folder) for example in EXAMPLES),
     ]
     if not given.no_speed:
-        parts += [speed("overhead.py", folder), speed("side_by_side.py", folder)]
+        parts += [speed(name, folder) for name in ("overhead.py", "side_by_side.py", "training_loop.py")]
     (ROOT / "docs" / "results.md").write_text("\n".join(parts))
 
 
