@@ -30,6 +30,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))  # also for the workers of Ray, which import this file by its name
 from training_loop import assignment, finish
 
+from tuner.errors import InputError
 from tuner.families import FAMILIES
 from tuner.ports import Signal
 from tuner.recipe import PRECISIONS, complete
@@ -50,8 +51,6 @@ DIGITS = WorkloadRef(PATH + "digits:DigitsCNN")
 MIB = 2**20
 RARELY = 1_000_000
 WARM_STEPS, WATCHED_STEPS = 5, 10
-MOST_WAITS = 0.1
-"""How often a step of the whole loop may wait: for a look at the losses after 50, and for what an epoch begins with."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +264,8 @@ def _waits_of_the_loop(name: str, reference: WorkloadRef, device: torch.device) 
     each = (counts[1] - counts[0]) / (2 * CHECK_STEPS)
     most = ", ".join(f"{count} in {place}" for place, count in places.most_common(3))
     what = f"{each:.2f} a step: {counts[1]} in {4 * CHECK_STEPS} steps ({most})"
-    return Row(f"waits of the whole loop, {name}", result.outcome is Outcome.COMPLETED and each <= MOST_WAITS, what)
+    limit = 2 / CHECK_STEPS + 1 / workload.steps_per_epoch  # for a look at the losses, and for an epoch's beginning
+    return Row(f"waits of the whole loop, {name}", result.outcome is Outcome.COMPLETED and each <= limit, what)
 
 
 class Peak(CharTransformer):
@@ -428,7 +428,10 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--check", choices=CHECKS, action="append", help="only this one; may be repeated")
     given = parser.parse_args()
-    device = choose_device(given.device)
+    try:
+        device = choose_device(given.device)
+    except InputError as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
     warm_up()
     print(f"{machine(device)}.\n\n| check | as it should be | seen |\n|---|---|---|")

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tuner.errors import InputError
 from tuner.families import FAMILIES
 from tuner.records import Assignment, Horizon, Phase, RunResult, RunSpec, Scalar, Setting, WorkloadRef
 from tuner.training.environment import choose_device, device_name
@@ -260,7 +261,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    device = choose_device(given.device)
+    try:
+        device = choose_device(given.device)
+    except InputError as error:
+        parser.error(str(error))
     warm_up()
     began = time.perf_counter()
     names = given.workload or list(WORKLOADS)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
 from tuner.recipe import complete
 from tuner.records import Scalar
 
 CALIBRATION_BATCHES = 16
 """How many training batches give BatchNorm its statistics, before weights that never trained are evaluated."""
-
-_Parameters: TypeAlias = Sequence[Tensor] | tuple[Tensor, ...]
 
 
 @final
@@ -32,31 +30,34 @@ class Average:
     def __init__(self, model: nn.Module, recipe: Mapping[str, Scalar], horizon: int) -> None:
         values = complete(recipe)
         assert values["average"] != "none"
+        self._plain = values["average"] == "swa"
+        self._first = int(float(values["swa_start"]) * horizon) if self._plain else 0
+        self._decay = float(values["ema_decay"])
         self._source = model
+        self._averaged = copy.deepcopy(model).requires_grad_(False)
         self._updates = 0
-        if values["average"] == "ema":
-            self._first, self._decay = 0, float(values["ema_decay"])
-            self._averaged = AveragedModel(model, multi_avg_fn=self._exponential)
-        else:
-            self._first = int(float(values["swa_start"]) * horizon)
-            self._averaged = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())  # type: ignore[no-untyped-call]
-        self._averaged.requires_grad_(False)
 
     def update(self, step: int) -> None:
-        """Take in the weights after ``step`` optimizer steps."""
-        if step > self._first:
-            self._updates += 1
-            self._averaged.update_parameters(self._source)
+        """Take in the weights after ``step`` optimizer steps; buffers are copied.
+
+        As ``torch.optim.swa_utils.AveragedModel``, in a few kernels; with that one the CPU waits for a GPU each time.
+        """
+        if step <= self._first:
+            return
+        self._updates += 1
+        t = self._updates
+        share = 1.0 / t if self._plain else 1.0 - min(self._decay, (1.0 + t) / (10.0 + t))
+        ours: list[Tensor] = list(self._averaged.parameters())
+        theirs: list[Tensor] = list(self._source.parameters())
+        with torch.no_grad():
+            torch._foreach_lerp_(ours, theirs, share if t > 1 else 1.0)
+            if buffers := list(self._averaged.buffers()):
+                torch._foreach_copy_(buffers, list(self._source.buffers()))
 
     @property
     def model(self) -> nn.Module:
         """The module to evaluate: a copy with the average, or the model itself before the average has begun."""
-        averaged: nn.Module = self._averaged.module
-        return averaged if self._updates else self._source
-
-    def _exponential(self, averaged: _Parameters, current: _Parameters, _: Any) -> None:
-        decay = min(self._decay, (1.0 + self._updates) / (10.0 + self._updates))
-        torch._foreach_lerp_(list(averaged), list(current), 1.0 - decay)
+        return self._averaged if self._updates else self._source
 
     def state_dict(self) -> dict[str, Any]:
         return {"averaged": self._averaged.state_dict(), "updates": self._updates}

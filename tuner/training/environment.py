@@ -71,7 +71,7 @@ def seed_everything(seed: int) -> None:
 def capture_rng() -> dict[str, Any]:
     """Return the states of all generators that a training may draw from."""
     state = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -154,12 +154,11 @@ def _evaluate(
     shown = model if average is None else average.model
     shown.eval()
     bundle.eval()
-    with ExitStack() as stack:
-        if shown is not model or bundle.switches:
-            batches = workload.train_batches(0, derive_seed(spec.seed, "calibration"))
-            stack.enter_context(calibrated(shown, map(workload.to_device, batches), workload.calibrate))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(workload.autocast())
+    fitting: AbstractContextManager[None] = nullcontext()
+    if shown is not model or bundle.switches:
+        batches = workload.train_batches(0, derive_seed(spec.seed, "calibration"))
+        fitting = calibrated(shown, map(workload.to_device, batches), workload.calibrate)
+    with fitting, torch.no_grad(), workload.autocast():
         values = {name: float(value) for name, value in workload.evaluate(shown, split).items()}
     model.train()
     bundle.train()
@@ -201,7 +200,7 @@ class _Losses:
         self._waiting: list[Tensor] = []
 
     def add(self, loss: Tensor) -> None:
-        self._waiting.append(loss.detach() if loss.requires_grad else loss)
+        self._waiting.append(loss.detach().reshape(()) if loss.requires_grad or loss.ndim else loss)
 
     @property
     def full(self) -> bool:
@@ -209,8 +208,7 @@ class _Losses:
 
     def first_bad(self) -> _Bad | None:
         """Look at all that wait, in one transfer."""
-        scalars = [loss.reshape(()) if loss.ndim else loss for loss in self._waiting]
-        values = torch.stack(scalars).tolist() if scalars else []
+        values = torch.stack(self._waiting).tolist() if self._waiting else []
         self._waiting.clear()
         self.sums = self.sums[0] + sum(values), self.sums[1] + len(values)
         for index, value in enumerate(values):

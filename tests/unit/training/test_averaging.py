@@ -34,12 +34,26 @@ def test_the_exponential_average_is_torchs_once_it_is_warm() -> None:
         walk(model, step)
         ours.update(step)
     oracle = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))  # type: ignore[no-untyped-call]
-    oracle.load_state_dict(copy.deepcopy(ours.state_dict()["averaged"]))
+    oracle.module.load_state_dict(copy.deepcopy(ours.model.state_dict()))
+    oracle.n_averaged += 100
     for step in range(101, 110):
         walk(model, step)
         ours.update(step)
         oracle.update_parameters(model)
     for a, b in zip(ours.model.parameters(), oracle.module.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_the_plain_average_is_torchs_buffers_included() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    ours = Average(model, complete({"average": "swa", "swa_start": 0.0}), horizon=20)
+    oracle = AveragedModel(model)
+    for step in range(1, 21):
+        walk(model, step)
+        model(torch.randn(4, 3) + step)
+        ours.update(step)
+        oracle.update_parameters(model)
+    for a, b in zip(ours.model.state_dict().values(), oracle.module.state_dict().values(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
 

@@ -66,9 +66,11 @@ class CharTransformer(Workload):
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         codes = self.data["train"]
         generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
-        for _ in range(self.steps_per_epoch):
-            starts = torch.randint(len(codes) - CONTEXT, (self.batch_size, 1), generator=generator)
-            windows = codes[(starts + torch.arange(CONTEXT + 1)).to(codes.device)]
+        count = self.steps_per_epoch * self.batch_size
+        starts = torch.randint(len(codes) - CONTEXT, (count, 1), generator=generator)
+        places = (starts + torch.arange(CONTEXT + 1)).to(codes.device)  # once an epoch: a GPU would be waited for
+        for first in range(0, count, self.batch_size):
+            windows = codes[places[first : first + self.batch_size]]
             yield windows[:, :-1], windows[:, 1:]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
