@@ -21,6 +21,7 @@ NORMS: tuple[type[nn.Module], ...] = (
 )
 """The modules none of whose parameters decay, whatever their shape (unless the rule is ``nothing``)."""
 
+_MOST_LETTERS = 600
 EMBEDDINGS: tuple[type[nn.Module], ...] = (nn.Embedding, nn.EmbeddingBag)
 
 
@@ -168,8 +169,11 @@ def check_patterns(names: Sequence[str], recipe: Mapping[str, Scalar], model: st
         found = pattern_of(key)
         if found is not None and not any(fnmatchcase(name, found[1]) for name in names):
             place, what = Place(f"recipe {key!r}"), f"matches no parameter of {model}"
-            expected = f"a glob on names such as {', '.join(names[:4])}"
-            raise WorkloadError(wrong(place, what, expected, "'tuner check' lists all of them."))
+            there = folded(names)
+            shown = there if len(there) <= _MOST_LETTERS else f"{there[:_MOST_LETTERS]}..."
+            raise WorkloadError(
+                wrong(place, what, f"a glob on its names: {shown}", "Mend the pattern, or leave it out.")
+            )
 
 
 def _spared(model: nn.Module, trained: Mapping[str, nn.Parameter], rule: str) -> set[str]:
