@@ -51,7 +51,7 @@ def train_workload(
     """
     spec, run = assignment.spec, progress or Progress()
     device, checkpoints = choose_device(spec.device), Checkpoints(assignment)
-    recipe, schedule = complete({**workload.recipe, **spec.setting.recipe}), Schedule.of(spec.setting.schedule)
+    recipe, schedule = complete({**workload.granted, **spec.setting.recipe}), Schedule.of(spec.setting.schedule)
     with prepared(spec, device):
         workload.place(device, recipe)
         _check(workload, spec.phase)

@@ -208,6 +208,22 @@ def test_a_workloads_own_recipe_counts_and_a_settings_counts_more() -> None:
     assert [float(norm) for norm in seen] == pytest.approx([1e-3, 0.5], rel=1e-3)
 
 
+def test_a_workloads_own_smoothing_and_batch_size_hold_where_a_setting_says_nothing() -> None:
+    seen: list[tuple[int | None, float | None]] = []
+
+    class Own(ToyQuadratic):
+        batch_size, label_smoothing = 16, 0.1
+
+        def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:
+            seen.append((self.batch_size, self.label_smoothing))
+            return super().train_step(model, batch, bundle)
+
+    workload = Own()
+    for recipe in ({"label_smoothing": 0.2, "batch_size": 8}, {}):
+        trained(assign(steps=1, recipe=recipe), workload)
+    assert seen == [(8, 0.2), (16, 0.1)]
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_trains(precision: str) -> None:
     whole = trained(assign(DIGITS, metric="accuracy", steps=20))

@@ -146,6 +146,14 @@ class Workload(ABC):
         """Batch size and label smoothing of its own, whatever the last run had set. For the loop."""
         return self._own or (self.batch_size, self.label_smoothing)
 
+    @property
+    def granted(self) -> dict[str, Scalar]:
+        """The recipe that it takes for granted, batch size and label smoothing of its own included."""
+        size, smoothing = self.own
+        own: dict[str, Scalar] = {} if size is None else {"batch_size": size, "batch_reference": size}
+        own |= {} if smoothing is None else {"label_smoothing": smoothing}
+        return {**own, **self.recipe}
+
     def _refuses(self, name: str, value: Scalar, expected: str) -> WorkloadError:
         place = Place(f"workload {type(self).__name__}")
         return WorkloadError(wrong(place, f"does not take {name} = {value}", expected, f"Leave out recipe.{name}."))

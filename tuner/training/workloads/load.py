@@ -60,12 +60,8 @@ def load(ref: WorkloadRef) -> Target:
 def describe(target: Target) -> Description:
     """Return the metric, its direction, whether there is a test split, and a horizon, as far as the workload says."""
     if isinstance(target, Workload):
-        size, smoothing = target.own
-        own: dict[str, Scalar] = {} if size is None else {"batch_size": size, "batch_reference": size}
-        own |= {} if smoothing is None else {"label_smoothing": smoothing}
-        takes = frozenset(name for name in OWN_ITEMS if name in own)
-        own |= target.recipe
-        return Description(target.metric, target.direction, target.has_test, target.horizon, own, takes)
+        takes = frozenset(name for name, own in zip(OWN_ITEMS, target.own, strict=True) if own is not None)
+        return Description(target.metric, target.direction, target.has_test, target.horizon, target.granted, takes)
     return Description()
 
 
