@@ -13,7 +13,7 @@ from tuner import workflow
 from tuner.analysis.plan import next_runs
 from tuner.errors import ExecutorError, InputError, NoEvidence, StudyExists, TunerError, WorkloadError
 from tuner.ports import Executor, Tracker
-from tuner.recipe import changed, learning_rate_factor
+from tuner.recipe import OWN_ITEMS, changed, learning_rate_factor
 from tuner.records import Horizon
 from tuner.settings import Settings, hide_secrets
 from tuner.spec import StudySpec
@@ -119,7 +119,7 @@ def _check_own_items(spec: StudySpec, takes: frozenset[str] | None) -> None:
     for arm in spec.arms:
         said = {d.name for d in arm.all_dimensions} | set(arm.fixed)
         said |= {f"recipe.{name}" for setting in arm.known for name in changed(setting.recipe)}
-        for name in ("batch_size", "label_smoothing"):
+        for name in OWN_ITEMS:
             if takes is not None and name not in takes and f"recipe.{name}" in said:
                 raise WorkloadError(
                     f"study {spec.name!r}: recipe.{name} is set, but workload {spec.workload.path!r} does not take it; "
@@ -342,9 +342,13 @@ def measured_costs(names: Sequence[str]) -> dict[str, tuple[float, float]]:
 
     from tuner.training.optimizers.measure import state_bytes, step_costs
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # two would wait for each other on a busy machine
-    steps = step_costs(names, repeats=7)
-    return {name: (state_bytes(name), steps[name]) for name in names}
+    try:
+        steps = step_costs(names, repeats=7)
+        return {name: (state_bytes(name), steps[name]) for name in names}
+    finally:
+        torch.set_num_threads(threads)
 
 
 def examine(settings: Settings, ray_address: str | None = None) -> list[tuple[str, bool | None, str]]:

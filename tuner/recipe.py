@@ -17,6 +17,9 @@ from tuner.records import Scalar, Setting, checked, short, table
 MULTIPLIER, FREEZE, NO_DECAY = "multiplier:", "freeze:", "no_decay:"
 """What a key with a pattern begins with; a glob on parameter names follows, as in ``multiplier:backbone.*``."""
 
+OWN_ITEMS = ("batch_size", "label_smoothing")
+"""Items that only the workload itself can honour."""
+
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 

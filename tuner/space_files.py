@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import resources
@@ -29,7 +29,6 @@ _PATTERNS = {"multipliers": MULTIPLIER, "freeze": FREEZE, "no_decay_patterns": N
 _YES_NO = ("no", "yes")
 _AVERAGE = RECIPE + "average"
 _NOT_HYPERPARAMETERS = ("family", "schedule", "recipe", "known")
-Find = Callable[[str], Path]
 
 
 @dataclass(frozen=True, slots=True)

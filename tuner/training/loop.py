@@ -103,7 +103,7 @@ def train_workload(
                 if not math.isfinite(values[spec.metric]):
                     what = f"validation {spec.metric} became {values[spec.metric]}"
                     return run.ended(Outcome.DIVERGED, f"{what} at step {run.step} of {horizon}")
-                if run.step == horizon and not _weights_finite(model):  # before it, the next losses tell
+                if run.step == horizon and not weights_finite(model):  # before it, the next losses tell
                     return run.ended(Outcome.DIVERGED, f"a weight is not finite at step {run.step} of {horizon}")
                 schedule = schedule.after(run.step, horizon, _signal(schedule, values, losses.mean(), spec))
                 run.measure({"train_loss": losses.mean(), **values})
@@ -176,7 +176,8 @@ def _signal(schedule: Schedule, values: Mapping[str, float], train_loss: float, 
     return values[spec.metric] * (-1.0 if spec.direction == "maximize" else 1.0)
 
 
-def _weights_finite(model: nn.Module) -> bool:
+def weights_finite(model: nn.Module) -> bool:
+    """Whether every trained weight is a finite number. On a GPU it waits, once."""
     trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():
         # Norms take a few kernels, the elements two for each parameter; but the square of a weight may overflow alone.

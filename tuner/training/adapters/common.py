@@ -11,16 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from torch import nn
 
 from tuner.errors import Place, WorkloadError, wrong
 from tuner.recipe import RECIPE
 from tuner.records import Scalar
 from tuner.training.handle import Run
-
-LOOK_STEPS = 50
-"""Training losses are looked at after so many steps at the latest: each look makes the CPU wait for a GPU."""
+from tuner.training.loop import weights_finite
 
 
 def package(name: str, extra: str) -> Any:
@@ -124,11 +121,6 @@ def released() -> Iterator[None]:
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)
         raise
-
-
-def weights_finite(model: nn.Module) -> bool:
-    """Whether every trained weight is a finite number."""
-    return bool(torch.stack([p.detach().isfinite().all() for p in model.parameters() if p.requires_grad]).all())
 
 
 @final

@@ -18,7 +18,6 @@ from torch import nn
 
 from tuner.errors import Place, WorkloadError, wrong
 from tuner.training.adapters.common import (
-    LOOK_STEPS,
     Late,
     Reporter,
     chosen,
@@ -33,6 +32,7 @@ from tuner.training.adapters.common import (
 from tuner.training.adapters.torch_schedule import ScheduleLR
 from tuner.training.environment import seed_everything
 from tuner.training.handle import Run
+from tuner.training.loop import CHECK_STEPS
 
 _PLACE = Place("the Trainer")
 _TIMES = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "jit_compilation_time")
@@ -237,7 +237,7 @@ def _adjust(run: Run, trainer: Any, folder: str) -> None:
 
 
 def _arguments(run: Run, args: Any, folder: str) -> dict[str, Any]:
-    every = args.logging_steps if args.logging_strategy == "steps" and args.logging_steps >= 1 else LOOK_STEPS
+    every = args.logging_steps if args.logging_strategy == "steps" and args.logging_steps >= 1 else CHECK_STEPS
     study = {
         "max_grad_norm": chosen(run, "clip_norm"),
         "gradient_accumulation_steps": chosen(run, "accumulation"),
@@ -257,7 +257,7 @@ def _arguments(run: Run, args: Any, folder: str) -> dict[str, Any]:
         "ignore_data_skip": False,
         "auto_find_batch_size": False,
         "logging_strategy": "steps",
-        "logging_steps": min(int(every), LOOK_STEPS),
+        "logging_steps": min(int(every), CHECK_STEPS),
         "logging_nan_inf_filter": False,
         **{name: value for name, value in study.items() if value is not None},
         **_PRECISION[chosen(run, "precision")],

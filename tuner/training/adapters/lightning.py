@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from tuner.errors import Place, WorkloadError, wrong
+from tuner.recipe import OWN_ITEMS
 from tuner.training.adapters.common import (
-    LOOK_STEPS,
     Late,
     Reporter,
     chosen,
@@ -36,6 +36,7 @@ from tuner.training.adapters.torch_schedule import ScheduleLR
 from tuner.training.averaging import running_norms
 from tuner.training.environment import capture_rng, restore_rng
 from tuner.training.handle import Run
+from tuner.training.loop import CHECK_STEPS
 
 _PLACE = Place("the LightningModule")
 _RESERVED = ("max_steps", "max_epochs", "min_steps", "min_epochs", "max_time", "accelerator", "devices", "num_nodes")
@@ -44,10 +45,7 @@ _KNOWN = (
     "You're resuming from a checkpoint that ended before the epoch ended",  # _catch_up() does what it misses
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 under torch 2.13
 )
-_TODO = {
-    name: f"Read run.recipe[{name!r}] where you build the data or the module, before fit()."
-    for name in ("batch_size", "label_smoothing")
-}
+_TODO = {name: f"Read run.recipe[{name!r}] where you build the data or the module, before fit()." for name in OWN_ITEMS}
 
 
 def fit(
@@ -199,7 +197,7 @@ class _Follower:
         if self.average is not None and trainer.global_step > self.average_step:
             self.average.update(trainer.global_step)
             self.average_step = trainer.global_step
-        if len(self.losses) >= LOOK_STEPS:
+        if len(self.losses) >= CHECK_STEPS:
             self._look(trainer.global_step)
         if trainer.global_step >= self.total:  # have the last weights validated, whatever the rhythm
             trainer.should_stop, trainer.check_val_every_n_epoch = True, 1

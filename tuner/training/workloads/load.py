@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from tuner.errors import Place, WorkloadError, wrong
+from tuner.recipe import OWN_ITEMS
 from tuner.records import Scalar, WorkloadRef
 from tuner.training.workloads.base import Workload
 
@@ -36,10 +37,6 @@ class Description:
     horizon: Mapping[str, float] | None = None
     recipe: Mapping[str, Scalar] = field(default_factory=dict)
     takes: frozenset[str] | None = None
-
-
-OWN_ITEMS = ("batch_size", "label_smoothing")
-"""Items of a recipe that only the workload itself can honour."""
 
 
 def load(ref: WorkloadRef) -> Target:
