@@ -18,6 +18,7 @@ from tuner.spec import StudySpec, read_spec
 
 if TYPE_CHECKING:
     from tuner.reporting.build import Recommendation
+    from tuner.reporting.dossier import Dossier
     from tuner.study import Snapshot
 
 
@@ -130,7 +131,14 @@ class StudyHandle:
 
         ledger = bootstrap.open_ledger(self._settings)
         try:
-            return Recommendation(workflow.answer(ledger, self.name))
+            return Recommendation(workflow.answer(ledger, self.name), self._dossier)
+        finally:
+            ledger.close()
+
+    def _dossier(self) -> Dossier:
+        ledger = bootstrap.open_ledger(self._settings)
+        try:
+            return workflow.stored_dossier(ledger, self.name)
         finally:
             ledger.close()
 

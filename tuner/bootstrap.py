@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner import workflow
+from tuner import head_start, workflow
 from tuner.analysis.plan import next_runs
-from tuner.errors import ExecutorError, InputError, NoEvidence, StudyExists, TunerError, WorkloadError
+from tuner.errors import ExecutorError, InputError, NoEvidence, StorageError, StudyExists, TunerError, WorkloadError
 from tuner.ports import Executor, Tracker
 from tuner.recipe import OWN_ITEMS, changed, learning_rate_factor
 from tuner.records import Horizon
@@ -21,6 +21,7 @@ from tuner.storage.ledger import Ledger
 from tuner.study import Study
 
 if TYPE_CHECKING:
+    from tuner.recorded.study import RecordedStudy
     from tuner.storage.leases import Lease
     from tuner.storage.reading import StudyRow
     from tuner.tracking.mlflow_runs import MlflowMirror
@@ -71,13 +72,16 @@ def _place(url: str) -> str:
 def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
     """Import the workload, and take from it what the study file leaves open: metric, direction, horizon, recipe.
 
+    Recipes that the study asks for are looked up; its earlier studies are not (see :func:`create`).
+
     Raises:
         WorkloadError: it cannot be imported, is no workload, or does not take a batch size that the study sets.
         InputError: metric or horizon stands nowhere.
     """
     from tuner.training.workloads.load import describe, load
 
-    about = describe(load(spec.workload) if workload is None else workload)
+    target = load(spec.workload) if workload is None else workload
+    about = describe(target)
     if not spec.metric:
         if not about.metric:
             raise InputError(
@@ -99,6 +103,7 @@ def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
     if about.recipe:
         whole = workflow.stored_spec({**spec.to_json(), "workload_recipe": dict(about.recipe)}, spec.name)
         spec = replace(whole, storage=spec.storage, tracking=spec.tracking)
+    spec = head_start.with_recipes(spec, target, about.takes)
     for arm in spec.arms if about.takes is None else ():  # a function: nobody will say what to scale from
         learning_rate_factor(arm.default.recipe)
     return spec
@@ -153,11 +158,11 @@ def _row(spec: StudySpec, ledger: Ledger) -> StudyRow:
     asked = spec.to_json()
     row = next((row for row in ledger.studies() if row.name == spec.name), None)
     if row is None:
-        return ledger.create(spec.name, asked)
+        return ledger.create(spec.name, head_start.with_earlier(spec, ledger).to_json())
     if row.spec == asked:
         return row
     if not ledger.trials(row) and not ledger.runs(row, measured=False):
-        return _replace(ledger, row, asked)
+        return _replace(ledger, row, head_start.with_earlier(spec, ledger).to_json())
     stored = row.spec if "workload_recipe" in row.spec else _upgraded(row.spec, spec.name).to_json()
     if _question(stored) == _question(asked):
         return _replace(ledger, row, {**stored, **{key: asked[key] for key in (*PLACING, "resources", "workload")}})
@@ -188,12 +193,34 @@ def _replace(ledger: Ledger, row: StudyRow, spec: Mapping[str, Any]) -> StudyRow
 
 
 def _question(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What a study asks, without how its runs are placed."""
-    asked = {key: value for key, value in spec.items() if key not in PLACING}
+    """What a study asks, without how its runs are placed, and without what was found where it starts from."""
+    asked = {key: value for key, value in spec.items() if key not in (*PLACING, "known")}
     kept = ("threads", "device")  # the others do not change a number
     asked["resources"] = {key: spec["resources"].get(key) for key in kept}
     asked["workload"] = {**spec["workload"], "folder": ""}
     return asked
+
+
+def foreseen(spec: StudySpec, settings: Settings) -> StudySpec:
+    """Return the spec as :func:`create` would store it if the study began now; nothing is written.
+
+    Raises:
+        StudyNotFound: the database lacks an earlier study that this one starts from.
+        StorageError: there is no database yet.
+    """
+    if not spec.warm_start:
+        return spec
+    file = settings.storage.removeprefix("sqlite:///")
+    if file != settings.storage and not Path(file).exists():
+        raise StorageError(
+            f"study {spec.name!r}: warm_start names {', '.join(spec.warm_start)}, but {hide_secrets(settings.storage)} "
+            "does not exist; expected the database of those studies. Stand in their folder, or set 'storage'."
+        )
+    ledger = open_ledger(settings)
+    try:
+        return head_start.with_earlier(spec, ledger)
+    finally:
+        ledger.close()
 
 
 def stored(name: str, settings: Settings) -> StudySpec:
@@ -246,7 +273,10 @@ def session(
         executor.prepare()
         storage = open_storage(settings.storage)
         arms = [
-            open_arm(storage, spec.name, arm, spec.sampler, spec.seed, spec.opened_for, spec.sign) for arm in spec.arms
+            open_arm(
+                storage, spec.name, arm, spec.sampler, spec.seed, spec.opened_for, spec.sign, spec.rung_costs
+            )
+            for arm in spec.arms
         ]
         folder = settings.folder / spec.name
         study = Study(spec, ledger, lease, arms, next_runs, folder.absolute())
@@ -261,6 +291,46 @@ def session(
         ledger.close()
         if storage is not None:
             storage.engine.dispose()
+
+
+def recorded_studies(
+    runs: Path | None,
+    curves: Path | None,
+    experiment: str | None,
+    tracking: str | None,
+    mapping: Path | None,
+    alpha: float,
+    min_effect: float | None,
+) -> tuple[RecordedStudy, ...]:
+    """Read runs that others made, from tables or from an MLflow experiment.
+
+    Raises:
+        InputError: both or neither are given, what belongs to the other is given, or something in them is wrong.
+    """
+    from tuner.recorded.study import studies_of
+    from tuner.recorded.table import read_curves, read_runs
+
+    if (runs is None) == (experiment is None):
+        found = "are both given" if runs else "are both missing"
+        raise InputError(f"--runs and --mlflow-experiment {found}; expected one of them.")
+    if experiment is None and (mapping or tracking):
+        raise InputError("--mapping and --tracking are given without an experiment; expected --mlflow-experiment NAME.")
+    if runs is None and curves is not None:
+        raise InputError("--curves is given without --runs; expected the table of runs that the curves belong to.")
+    if runs is not None:
+        rows = read_runs(runs)
+        points = read_curves(curves, rows) if curves else {}
+        return studies_of(rows, points, source=runs.name, alpha=alpha, min_effect=min_effect)
+    from tuner.recorded.mapping import read_mapping
+    from tuner.tracking.experiment import read_experiment
+
+    assert experiment is not None
+    uri = Settings.from_environment(None, tracking).tracking
+    if uri == "none":
+        raise InputError("tracking is 'none'; expected an MLflow tracking URI. Give one with --tracking.")
+    rows, points = read_experiment(experiment, uri, read_mapping(mapping) if mapping else None)
+    source = f"MLflow experiment {experiment}"
+    return studies_of(rows, points, source=source, alpha=alpha, min_effect=min_effect)
 
 
 def make_executor(spec: StudySpec, ray_address: str | None = None, workload: Any = None) -> Executor:
@@ -316,6 +386,7 @@ def make_tracker(name: str, settings: Settings) -> Tracker:
 def make_mirror(name: str, settings: Settings) -> MlflowMirror:
     """Build the mirror of one study: tracking knows MLflow, reporting knows what to say."""
     from tuner.reporting.document import note
+    from tuner.reporting.files import FILES
     from tuner.tracking.base import Description
     from tuner.tracking.mlflow_runs import MlflowMirror
 
@@ -327,8 +398,7 @@ def make_mirror(name: str, settings: Settings) -> MlflowMirror:
             evidence = workflow.answer(ledger, name)
         except NoEvidence:
             return Description()
-        files = ("recommendation.json", "recommendation.md", "learning_curves.png", "values_by_arm.png")
-        found = tuple(folder / file for file in files if (folder / file).is_file())
+        found = tuple(folder / file for file in FILES if (folder / file).is_file())
         tags = {"tuner.verdict": evidence.verdict.kind, "tuner.recommended": evidence.arm}
         best = {f"best.{row.arm}": row.best_value for row in evidence.arms if row.best_value is not None}
         return Description(note=note(evidence), tags=tags, artifacts=found, metrics=best)

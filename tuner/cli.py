@@ -147,7 +147,8 @@ def _drive(spec: StudySpec, settings: Settings, ray_address: str | None) -> None
             sys.exit(INTERRUPTED)
         evidence = workflow.answer(session.ledger, spec.name)
         console.print(card.render(evidence) if console.is_terminal else card.text(evidence), highlight=False)
-        console.print(f"Files: {session.folder}/recommendation.md, .json, and the pictures", highlight=False)
+        files = f"{session.folder}/recommendation.md, .json, report.html, and the pictures"
+        console.print(f"Files: {files}", highlight=False)
         if not shown:
             again = f"MLflow does not show everything yet; the ledger does. Catch up with: tuner mirror {spec.name}"
             console.print(again, highlight=False)
@@ -189,6 +190,8 @@ def check(study_file: Path, no_timing: bool) -> None:
     from tuner.spec import read_spec_file
 
     spec = bootstrap.resolved(read_spec_file(study_file))
+    if spec.warm_start:
+        spec = bootstrap.foreseen(spec, bootstrap.settings_for(spec, None, None))
     console = _console()
     for part in preview.pages(spec):
         console.print(part)
@@ -256,6 +259,128 @@ def recommend(name: str, as_json: bool, storage: str | None, tracking: str | Non
     console.print(card.render(evidence) if console.is_terminal else card.text(evidence), highlight=False)
 
 
+# -- recorded runs
+
+
+@main.command()
+@click.option("--runs", type=click.Path(path_type=Path), metavar="FILE", help="A row a run: CSV, or CSV by gzip.")
+@click.option("--curves", type=click.Path(path_type=Path), metavar="FILE", help="A row a point of a run's curve.")
+@click.option("--mlflow-experiment", metavar="NAME", help="Runs of an MLflow experiment instead.")
+@click.option(
+    "--tracking", metavar="URI", callback=_without_password, help="MLflow tracking URI of the experiment."
+)
+@click.option(
+    "--mapping", type=click.Path(path_type=Path), metavar="FILE", help="Which param, tag, metric is what (YAML)."
+)
+@click.option("--min-effect", type=click.FloatRange(min=0), help="The smallest difference that matters in practice.")
+@click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with a schema_version.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FOLDER", help="Write the report there, too.")
+def analyze(
+    runs: Path | None,
+    curves: Path | None,
+    mlflow_experiment: str | None,
+    tracking: str | None,
+    mapping: Path | None,
+    min_effect: float | None,
+    alpha: float,
+    as_json: bool,
+    report: Path | None,
+) -> None:
+    """Recommend from runs that anybody made: tables, or an MLflow experiment."""
+    import json
+
+    from tuner import bootstrap, workflow
+    from tuner.analysis.evidence import document
+    from tuner.reporting import card
+
+    studies = bootstrap.recorded_studies(runs, curves, mlflow_experiment, tracking, mapping, alpha, min_effect)
+    answers = workflow.analyse(studies)
+    pages = workflow.report_recorded(studies, report) if report else []
+    if as_json:
+        click.echo(json.dumps(document(answers), indent=2, allow_nan=False))
+        return
+    console = _console()
+    for found in answers:
+        console.print(card.render(found) if console.is_terminal else card.text(found), highlight=False)
+    for page in pages:
+        console.print(f"Report: {page}", highlight=False)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Where; else beside the study.")
+@_places
+def report(name: str, out: Path | None, storage: str | None, tracking: str | None) -> None:
+    """Write the report of a study as the ledger stands: one HTML file, Markdown, JSON, pictures."""
+    from tuner import bootstrap, workflow
+    from tuner.reporting.files import write_all
+
+    settings = Settings.from_environment(storage, tracking)
+    ledger = bootstrap.open_ledger(settings)
+    try:
+        found = workflow.stored_dossier(ledger, name)
+    finally:
+        ledger.close()
+    for path in write_all(found, out or settings.folder / name):
+        click.echo(str(path))
+
+
+@main.command("export-runs")
+@click.argument("name")
+@click.option("--runs", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where the runs go.")
+@click.option("--curves", type=click.Path(path_type=Path), metavar="FILE", help="Where their curves go.")
+@_places
+def export_runs(name: str, runs: Path, curves: Path | None, storage: str | None, tracking: str | None) -> None:
+    """Write the runs of a study as tables that 'tuner analyze' reads (.csv or .csv.gz)."""
+    from tuner import bootstrap, workflow
+
+    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
+    try:
+        count = workflow.export_runs(ledger, name, runs, curves)
+    finally:
+        ledger.close()
+    click.echo(f"Written: {count} runs of study {name} to {runs}" + (f", their curves to {curves}" if curves else ""))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--to", required=True, metavar="TARGET", help="torch, lightning, huggingface, timm or yaml.")
+@click.option("--arm", metavar="ARM", help="That arm's finalist instead of what is recommended.")
+@click.option("--steps", type=click.IntRange(min=1), help="Time it to so many optimizer steps.")
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Time it to so many epochs.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write it there instead of here.")
+@_places
+def export(
+    name: str,
+    to: str,
+    arm: str | None,
+    steps: int | None,
+    epochs: float | None,
+    out: Path | None,
+    storage: str | None,
+    tracking: str | None,
+) -> None:
+    """Write the recommended setting as code, as a command line or as YAML."""
+    from tuner import bootstrap, workflow
+    from tuner.reporting.build import Recommendation
+
+    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
+    try:
+        recommendation = Recommendation(workflow.answer(ledger, name))
+    finally:
+        ledger.close()
+    found = recommendation.export(to, arm=arm, total_steps=steps, epochs=epochs)
+    if out is None:
+        click.echo(found.text, nl=False)
+        return
+    try:
+        out.write_text(found.text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out is {str(out)!r}, which cannot be written: {error.strerror}. Take another.") from None
+    click.echo(f"Written: {out}")
+
+
 # -- tables
 
 
@@ -312,6 +437,46 @@ def spaces(name: str | None) -> None:
     else:
         found = [read_space(read_yaml(path)) for path in list_spaces().values()]
         _console().print(overview.spaces(found), highlight=False)
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--for", "task", metavar="TASK", help="Only those for a task, such as image-classification.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def recipes(name: str | None, task: str | None, as_json: bool) -> None:
+    """Show the recipe book: how well-known models were trained, or one recipe with YAML to paste."""
+    import json
+
+    from tuner import recipe_book
+    from tuner.reporting import recipe_pages
+
+    found = (recipe_book.find_recipe(name),) if name else recipe_book.all_recipes()
+    found = recipe_book.for_task(found, task) if task else found
+    if as_json:
+        click.echo(json.dumps([recipe_pages.recipe_json(recipe) for recipe in found], indent=2))
+    elif name:
+        click.echo(recipe_pages.recipe_page(found[0]) if found else f"Recipe {name} is not for {task}.")
+    else:
+        _console().print(recipe_pages.recipes(found), highlight=False)
+
+
+@main.command()
+@click.argument("workload")
+@click.option("--options", default="{}", metavar="JSON", help="Its keyword arguments, such as '{\"width\": 16}'.")
+@click.option("--pretrained", is_flag=True, help="The model is trained already: take recipes for fine-tuning.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with a schema_version.")
+def suggest(workload: str, options: str, pretrained: bool, as_json: bool) -> None:
+    """Look at the model of WORKLOAD (module:attribute) and name the nearest recipes. Trains nothing."""
+    import json
+
+    from tuner import head_start
+    from tuner.reporting import recipe_pages
+
+    features, matches, document = head_start.suggested(workload, head_start.options_of(options), pretrained)
+    if as_json:
+        click.echo(json.dumps(recipe_pages.suggestion_json(features, matches, document), indent=2))
+    else:
+        click.echo(recipe_pages.suggestion(features, matches, document))
 
 
 # -- MLflow and the machine

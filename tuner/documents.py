@@ -157,7 +157,7 @@ class Section:
         value = self.take(key, default)
         if value is default or value in choices:
             return value
-        raise self.error(key, f"is {value!r}", f"one of {', '.join(choices)}", _did_you_mean(str(value), choices))
+        raise self.error(key, f"is {value!r}", f"one of {', '.join(choices)}", did_you_mean(str(value), choices))
 
     def number(
         self, key: str, default: Any = MISSING, low: float = -math.inf, high: float = math.inf, above: bool = False
@@ -230,10 +230,15 @@ class Section:
             if key not in self._taken:
                 known = sorted(self._taken)
                 expected = f"one of {', '.join(known)}" if known else "no key here"
-                raise self.error(key, "is not a key here", expected, _did_you_mean(key, known))
+                raise self.error(key, "is not a key here", expected, did_you_mean(key, known))
 
 
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return a question for the nearest known word, or nothing.
+
+    >>> did_you_mean("sgmd", ["sgdm", "adamw"]), did_you_mean("x", ["sgdm"])
+    ("Did you mean 'sgdm'?", '')
+    """
     close = difflib.get_close_matches(word, known, n=1)
     return f"Did you mean {close[0]!r}?" if close else ""
 

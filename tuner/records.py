@@ -24,6 +24,7 @@ class Phase(StrEnum):
     """What a run is for."""
 
     EXPLORE = "explore"
+    NOISE = "noise"
     CONFIRM = "confirm"
     REFERENCE = "reference"
     TEST = "test"
@@ -52,10 +53,12 @@ class Source(StrEnum):
 
     DEFAULT = "default"
     CURRENT = "current"
+    EARLIER = "earlier"
     PUBLISHED = "published"
     SOBOL = "sobol"
     RANDOM = "random"
     MODEL = "model"
+    RECORDED = "recorded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 from tuner import recipe
 from tuner.errors import InputError, SpaceError
 from tuner.families import Family
-from tuner.records import Scalar, Setting, Source
+from tuner.records import Scalar, Setting, Source, short
 from tuner.schedules import SCHEDULES, Schedule
 
 EFFECTIVE = "effective_learning_rate"
@@ -138,8 +138,9 @@ class ArmSpace:
     """What one arm searches: all its dimensions, those that the budget opens, and what is fixed.
 
     ``base`` is the recipe on which dimensions act: what the workload takes for granted and what the space fixes, also
-    of items that a dimension searches; a closed dimension leaves it as it is. ``published`` are settings from the
-    literature that are tried first, ``current`` is the user's own.
+    of items that a dimension searches; a closed dimension leaves it as it is. Tried first are ``current``, the user's
+    own setting, ``earlier``, the best ones of other studies, and ``published``, those of the literature; ``origins``
+    says by fingerprint where a setting was found.
     """
 
     arm: str
@@ -150,6 +151,8 @@ class ArmSpace:
     base: Mapping[str, Scalar] = field(default_factory=dict)
     published: tuple[Setting, ...] = ()
     current: Setting | None = None
+    earlier: tuple[Setting, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def default(self) -> Setting:
@@ -165,14 +168,25 @@ class ArmSpace:
     @property
     def known(self) -> tuple[Setting, ...]:
         """The settings that are known beforehand, in the order in which they are tried."""
-        found = [self.default, *([self.current] if self.current else []), *self.published]
+        found = [self.default, *([self.current] if self.current else []), *self.earlier, *self.published]
         return tuple(setting for i, setting in enumerate(found) if setting not in found[:i])
 
     def source_of(self, setting: Setting) -> Source:
         """Whence a known setting came."""
         if setting == self.default:
             return Source.DEFAULT
-        return Source.CURRENT if setting == self.current else Source.PUBLISHED
+        if setting == self.current:
+            return Source.CURRENT
+        return Source.EARLIER if setting in self.earlier else Source.PUBLISHED
+
+    def outside(self, setting: Setting) -> tuple[str, ...]:
+        """Say in which open dimensions a setting lies outside the space; empty where it can be tried."""
+        found = []
+        for d in self.dimensions:
+            coordinate = d.snapped(d.coordinate(self._meaning(d, setting)))
+            if not d.contains(coordinate):
+                found.append(f"{d.name} is {short(coordinate)}, searched is {d}")
+        return tuple(found)
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -259,8 +273,7 @@ class ArmSpace:
     def encode(self, setting: Setting) -> dict[str, Scalar] | None:
         """From a setting to coordinates of the open dimensions; None where one lies outside the space."""
         coordinates = {d.name: d.snapped(d.coordinate(self._meaning(d, setting))) for d in self.dimensions}
-        inside = all(d.contains(coordinates[d.name]) for d in self.dimensions)
-        return coordinates if inside else None
+        return None if self.outside(setting) else coordinates
 
     def _meaning(self, dimension: Dimension, setting: Setting) -> Scalar:
         name, hyper = dimension.name, setting.hyperparameters

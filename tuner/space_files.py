@@ -170,7 +170,7 @@ def _arm(table: Section, name: str, schedule: Part, shared: tuple[Part, ...], st
         whole = whole.under(layer)
     base = {key.removeprefix(RECIPE): value for layer in layers for key, value in layer.fixed.items()}
     space = ArmSpace(name, row, whole.dimensions, fixed=whole.fixed, base=base)
-    space = replace(space, published=_known(section, space, study))
+    space = _with_known(section, space, study)
     section.finish()
     if not own.dimensions:
         raise table.error(name, "searches nothing", "at least the learning rate", "Fix less.")
@@ -247,17 +247,23 @@ def _check_rates(table: Section, name: str, space: ArmSpace) -> None:
             raise table.error(name, found, "none", "Leave it out of this arm's recipe, or the arm out.")
 
 
-def _known(section: Section, space: ArmSpace, study: Part) -> tuple[Setting, ...]:
-    """Settings from the literature: hyperparameters, ``schedule``, ``recipe``, and their ``source``."""
+def _with_known(section: Section, space: ArmSpace, study: Part) -> ArmSpace:
+    """The space with settings from the literature: hyperparameters, ``schedule``, ``recipe``, and their ``source``."""
     raw = section.take("known", [])
     if not isinstance(raw, list) or not all(isinstance(entry, Mapping) for entry in raw):
         raise section.error("known", f"is {raw!r}", "a list of settings, each {learning_rate: ..., source: ...}")
     entries = [section.item("known", i) for i in range(len(raw))]
-    for entry in entries:
-        entry.text("source")
-    found = [read_setting(entry, space.family, space.default.recipe) for entry in entries]
+    sources = [entry.text("source") for entry in entries]
+    found = [read_known(entry, space, study) for entry in entries]
+    origins = {setting.fingerprint: source for setting, source in zip(found, sources, strict=True)}
+    return replace(space, published=tuple(found), origins=origins)
+
+
+def read_known(section: Section, space: ArmSpace, study: Part) -> Setting:
+    """Read one setting that an arm shall try: its own recipe over the arm's, the study's over both."""
+    found = read_setting(section, space.family, space.default.recipe)
     counts_most = {key.removeprefix(RECIPE): value for key, value in study.fixed.items()}
-    return tuple(replace(setting, recipe={**setting.recipe, **counts_most}) for setting in found)
+    return replace(found, recipe={**found.recipe, **counts_most})
 
 
 def read_setting(section: Section, row: Family, base: Mapping[str, Scalar], kind: str = "") -> Setting:

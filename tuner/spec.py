@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,23 @@ from typing import Any
 from tuner.documents import Section, read_yaml
 from tuner.families import FAMILIES, is_family
 from tuner.families import family as family_named
+from tuner.fidelity import FULL, LADDER, Fidelity, read_fidelity
+from tuner.known import Known, read_all, with_known
 from tuner.recipe import PRECISIONS
+from tuner.recipe_book import check_name
 from tuner.records import Horizon, Scalar, Setting, WorkloadRef, derive_seed
 from tuner.space import RECIPE, ArmSpace, SearchSpace
 from tuner.space_files import Part, find_space, read_recipe, read_setting, read_space, with_current
 
-SAMPLERS = ("random", "sobol", "tpe", "gp", "cmaes")
+SAMPLERS = ("surrogate", "random", "sobol", "tpe", "gp", "cmaes")
+ON_A_LADDER = ("surrogate", "random", "sobol")
+COMPARE, OPTIMISE = "compare", "optimise"
+ALLOCATIONS = (COMPARE, OPTIMISE)
 EXECUTORS = ("ray", "local")
 DIRECTIONS = ("maximize", "minimize")
 DEFAULT_SPACE = "sgdm-vs-adam"
+NEAREST = "nearest"
+"""Instead of a recipe's name: those of the book that are nearest to the workload."""
 UNLIMITED_PLAN = 24
 """With a budget of hours only, the space is opened as for so many trials per arm."""
 
@@ -45,7 +54,8 @@ class Confirmation:
     """How finalists are compared: how many fresh seeds, at most how many runs, with which error rate.
 
     ``min_effect`` is the smallest difference of the metric that matters in practice; None takes one standard
-    deviation of the seed noise. ``references`` also trains the family's default and the user's current
+    deviation of the seed noise, measured on ``noise_seeds`` extra runs of each finalist that never enter the verdict
+    (0: on the compared runs themselves). ``references`` also trains the family's default and the user's current
     settings on the same seeds, so that the gain over them is measured and not guessed. ``extensions`` are the
     totals of seeds after each later extension; each is one more look at the data, paid for by the rule.
     """
@@ -57,6 +67,7 @@ class Confirmation:
     references: bool = True
     test: bool = True
     extensions: tuple[int, ...] = ()
+    noise_seeds: int = 4
 
     @property
     def total(self) -> int:
@@ -83,11 +94,26 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """What runs that others made bring along: whence they come, the finalists that they confirmed, on which seeds.
+
+    ``finalists`` maps an arm to the index of its trial. An arm that was never confirmed is in it only if none was.
+    """
+
+    source: str
+    finalists: Mapping[str, int]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StudySpec:
     """The user's question, complete and checked. ``storage`` and ``tracking`` never reach the ledger.
 
-    ``recipe`` and ``current_recipe`` are what the study file says of them, ``workload_recipe`` what the workload takes
-    for granted; the arms of ``space`` and the setting ``current`` hold what follows.
+    ``recording`` is None unless the runs were made elsewhere; then no file of ours asked the question. ``recipe`` and
+    ``current_recipe`` are what the study file says of them, ``workload_recipe`` what the workload takes
+    for granted; the arms of ``space`` and the setting ``current`` hold what follows. ``known_recipes`` and
+    ``warm_start`` name recipes and earlier studies to start from, ``known`` holds the settings that were found there,
+    once they are looked up.
     """
 
     name: str
@@ -98,7 +124,9 @@ class StudySpec:
     opened_for: int
     metric: str = ""
     direction: str = ""
-    sampler: str = "tpe"
+    sampler: str = SAMPLERS[0]
+    fidelity: Fidelity = field(default_factory=Fidelity)
+    allocation: str = ALLOCATIONS[0]
     seed: int = 0
     confirmation: Confirmation = field(default_factory=Confirmation)
     resources: Resources = field(default_factory=Resources)
@@ -110,6 +138,10 @@ class StudySpec:
     current_recipe: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     workload_recipe: Mapping[str, Scalar] = field(default_factory=dict)
+    known_recipes: tuple[str, ...] = ()
+    warm_start: tuple[str, ...] = ()
+    known: tuple[Known, ...] = ()
+    recording: Recording | None = None
     storage: str | None = field(default=None, repr=False)
     tracking: str | None = field(default=None, repr=False)
 
@@ -123,6 +155,16 @@ class StudySpec:
         return 1 if self.direction == "maximize" else -1
 
     @property
+    def rungs(self) -> tuple[Horizon, ...]:
+        """The horizons of the search, rising; the last one is the full horizon, and often the only one."""
+        return self.fidelity.ladder(self.horizon)
+
+    @property
+    def rung_costs(self) -> tuple[float, ...]:
+        """What a run on each rung costs, as a share of a full run."""
+        return tuple(rung.amount / self.horizon.amount for rung in self.rungs)
+
+    @property
     def search_seed(self) -> int:
         """The training seed that all runs of the search share (common random numbers across arms)."""
         return derive_seed(self.seed, "search")
@@ -130,6 +172,10 @@ class StudySpec:
     def confirm_seed(self, finalists: Mapping[str, int], index: int) -> int:
         """Seed ``index`` of the verdict: a function of the finalists, so it cannot exist before they are fixed."""
         return derive_seed(self.seed, "confirm", sorted(finalists.items()), index)
+
+    def noise_seed(self, finalists: Mapping[str, int], index: int) -> int:
+        """Seed ``index`` on which the finalists show their noise; never one of the verdict's."""
+        return derive_seed(self.seed, "noise", sorted(finalists.items()), index)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON that :func:`read_spec` reads back; without the URLs of storage and tracking."""
@@ -148,6 +194,8 @@ class StudySpec:
             "opened_for": self.opened_for,
             "budget": {"trials_per_arm": b.trials_per_arm, "hours": b.hours, "gpu_hours": b.gpu_hours},
             "sampler": self.sampler,
+            "fidelity": self.fidelity.to_json(),
+            "allocation": self.allocation,
             "seed": self.seed,
             "confirmation": {
                 "seeds": c.seeds,
@@ -157,6 +205,7 @@ class StudySpec:
                 "references": c.references,
                 "test": c.test,
                 "extensions": list(c.extensions),
+                "noise_seeds": c.noise_seeds,
             },
             "resources": {
                 "cpus": r.cpus,
@@ -172,8 +221,18 @@ class StudySpec:
             "current": _setting_json(self.current, self.current_recipe),
             "recipe": dict(self.recipe),
             "workload_recipe": dict(self.workload_recipe),
+            **self._starts_json(),
             "tracking": "none" if self.tracking == "none" else None,
         }
+
+    def _starts_json(self) -> dict[str, Any]:
+        """Where the study starts from; nothing where it starts from its space alone, as studies always did."""
+        found = {
+            "known_recipes": list(self.known_recipes),
+            "warm_start": list(self.warm_start),
+            "known": [known.to_json() for known in self.known],
+        }
+        return {key: value for key, value in found.items() if value}
 
     def measuring(self, metric: str, direction: str) -> StudySpec:
         return replace(self, metric=metric, direction=direction)
@@ -209,6 +268,8 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
     current, own = _current(section, {**taken, **{key.removeprefix(RECIPE): v for key, v in said.fixed.items()}})
     if current is not None:
         space = section.guard("current", lambda: with_current(space, current))
+    known = read_all(section)
+    space = section.guard("known", lambda: with_known(space, known, said))
     metric, direction = _metric(section)
     spec = StudySpec(
         name=name,
@@ -219,7 +280,9 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
         opened_for=opened_for,
         metric=metric,
         direction=direction,
-        sampler=section.choice("sampler", SAMPLERS, "tpe"),
+        sampler=(sampler := section.choice("sampler", SAMPLERS, SAMPLERS[0])),
+        fidelity=read_fidelity(section, LADDER if sampler in ON_A_LADDER else FULL),
+        allocation=section.choice("allocation", ALLOCATIONS, ALLOCATIONS[0]),
         seed=section.integer("seed", 0, low=0, high=2**31 - 1),
         confirmation=confirmation,
         resources=resources,
@@ -231,6 +294,9 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
         current_recipe=own,
         recipe=dict(ours.data) | ({} if precision is None else {"precision": precision}),
         workload_recipe=taken,
+        known_recipes=_recipe_names(section),
+        warm_start=_study_names(section, name),
+        known=known,
         storage=section.text("storage", None),
         tracking=section.text("tracking", None),
     )
@@ -240,9 +306,46 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
         raise section.section("budget").error(
             "gpu_hours", found, "resources: {gpus: ...} above 0", "Say how much a run takes."
         )
+    _check_search(section, spec)
+    return spec
+
+
+def _check_search(section: Section, spec: StudySpec) -> None:
+    """Refuse samplers where they cannot work."""
+    if spec.fidelity.kind == LADDER and spec.sampler not in ON_A_LADDER:
+        fits = f"one of {', '.join(ON_A_LADDER)} with fidelity: ladder"
+        raise section.error("sampler", f"is {spec.sampler!r}", fits, "Take one of them, or fidelity: full.")
+    late = [h for h in spec.fidelity.horizons if spec.horizon.amount and h >= spec.horizon.amount]
+    if late:
+        found = f"has a rung of {late[0]:g} {spec.horizon.unit}, and the full horizon is {spec.horizon}"
+        raise section.error("fidelity", found, "shorter rungs")
     if spec.sampler == "cmaes":
         _refuse_kinds(section, spec)
-    return spec
+
+
+def _several(section: Section, key: str) -> tuple[str, ...]:
+    """One name or a list of names, none of them twice."""
+    found = section.take(key, [])
+    names = [found] if isinstance(found, str) else section.texts(key, [])
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise section.error(key, f"names {twice!r} twice", "each name once")
+    return tuple(names)
+
+
+def _recipe_names(section: Section) -> tuple[str, ...]:
+    names = _several(section, "known_recipes")
+    for name in names:
+        if name != NEAREST:
+            section.guard("known_recipes", partial(check_name, name))
+    return names
+
+
+def _study_names(section: Section, own: str) -> tuple[str, ...]:
+    names = _several(section, "warm_start")
+    if own in names:
+        raise section.error("warm_start", f"names {own!r}, this study itself", "earlier studies of the same database")
+    return names
 
 
 def _workload(section: Section) -> WorkloadRef:
@@ -304,6 +407,7 @@ def _confirmation(section: Section) -> Confirmation:
         references=inner.flag("references", True),
         test=inner.flag("test", True),
         extensions=_extensions(inner),
+        noise_seeds=inner.integer("noise_seeds", 4, low=0, high=1_000),
     )
     inner.finish()
     return found

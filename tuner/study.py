@@ -7,13 +7,15 @@ seeds) comes from the ``plan`` that it is given.
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tuner.fidelity import PRUNE
 from tuner.ports import Signal
 from tuner.records import (
     Assignment,
@@ -28,8 +30,12 @@ from tuner.records import (
     State,
     TrialRecord,
 )
+from tuner.schedules import SCHEDULES
+from tuner.search.allocation import offers
 from tuner.search.arm import ArmSearch
-from tuner.spec import StudySpec
+from tuner.search.ladder import Seen, Step
+from tuner.search.pruning import should_prune
+from tuner.spec import UNLIMITED_PLAN, StudySpec
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
 
@@ -39,6 +45,8 @@ FLUSH_SECONDS = 2.0
 """Measurements of runs in training reach SQL at least this often; an outcome brings all of them at once."""
 
 UNLIMITED = 1_000_000
+MOST_TRIALS = 4
+"""So many times as many settings are proposed as the budget could screen, before a space counts as exhausted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,8 @@ class Study:
         self._buffer: dict[tuple[str, int], list[Measurement]] = {}
         self._flushed = time.monotonic()
         self._opened = time.monotonic()
+        self._places: dict[tuple[str, int], tuple[float, ...]] = {}
+        self._pruned: set[str] = set()
         self._failures = 0
         self._search_ended: float | None = None
         self._stopping = ""
@@ -87,6 +97,11 @@ class Study:
         self._ledger.requeue_running(self._lease)
         self._trials = self._ledger.trials(row)
         self._runs = {run.run_id: run for run in self._ledger.runs(row)}
+        self._places = {
+            (trial.arm, trial.index): self._arms[trial.arm].point(trial.coordinates)
+            for trial in self._trials
+            if trial.arm in self._arms
+        }
         ended = [run for run in self._runs.values() if run.result and run.spec.phase is Phase.EXPLORE]
         for run in sorted(ended, key=lambda run: run.result.finished_at if run.result else 0.0):
             self._teach(run)
@@ -113,20 +128,81 @@ class Study:
             queued = next((run for run in self._runs.values() if run.state is State.QUEUED), None)
             if queued is not None:
                 return self._start(queued)
-            if (arm := self._next_arm()) is not None:
-                return self._explore(arm)
+            if (assignment := self._search()) is not None:
+                return assignment
             if busy:
                 return Signal.WAIT
             return self._advance()
 
-    def _next_arm(self) -> ArmSearch | None:
-        """The arm with the fewest proposals, while the budget lasts."""
+    def _search(self) -> Assignment | None:
+        """The next run of the search, from the first arm that has use for what it may still spend."""
         if self._budget_spent():
             return None
-        counts = {name: sum(trial.arm == name for trial in self._trials) for name in self._arms}
-        name = min(counts, key=lambda name: counts[name])
+        seen = {name: self._seen(name) for name in self._arms}
+        spent = {name: self._spent(name) for name in self._arms}
+        top = len(self.spec.rungs) - 1
+        rewards = {name: [one.score for one in row if one.rung == top] for name, row in seen.items()}
+        for offer in offers(self.spec.allocation, self._budget(spent), spent, rewards):
+            arm = self._arms[offer.arm]
+            offered = self._offered(offer.arm)
+            if offered >= MOST_TRIALS * offer.budget / arm.costs[0]:
+                continue  # a space with so few settings that nothing new comes
+            step = arm.next(seen[offer.arm], offered, offer.budget, offer.budget - spent[offer.arm])
+            if step is not None:
+                return self._take(arm, step)
+        return None
+
+    def _budget(self, spent: Mapping[str, float]) -> float:
+        """What each arm may spend, in full runs; where only time limits the search, always one more than was spent."""
         limit = self.spec.budget.trials_per_arm
-        return self._arms[name] if limit is None or counts[name] < limit else None
+        return float(limit) if limit is not None else max(float(UNLIMITED_PLAN), math.ceil(max(spent.values())) + 1.0)
+
+    def _offered(self, arm: str) -> int:
+        return sum(trial.arm == arm for trial in self._trials)
+
+    def _explored(self, arm: str) -> list[RunRecord]:
+        return [run for run in self._runs.values() if run.spec.arm == arm and run.spec.phase is Phase.EXPLORE]
+
+    def _seen(self, arm: str) -> list[Seen]:
+        """What the arm's runs showed, in the order in which they were handed out."""
+        places = self._places
+        return [
+            Seen(run.spec.trial, places[arm, run.spec.trial], run.spec.rung, self._score(run))
+            for run in self._explored(arm)
+            if (arm, run.spec.trial) in places
+        ]
+
+    def _score(self, run: RunRecord) -> float:
+        if run.state is not State.ENDED:
+            return math.nan
+        good = run.outcome is Outcome.COMPLETED and run.value is not None and math.isfinite(run.value)
+        return run.value * self.spec.sign if good and run.value is not None else -math.inf
+
+    def _spent(self, arm: str) -> float:
+        """What the arm's search has cost, in full runs; a setting that is trained twice on a rung is paid once."""
+        costs, paid = self.spec.rung_costs, {}
+        for run in self._explored(arm):
+            share = costs[run.spec.rung]
+            if run.outcome is Outcome.PRUNED and run.result is not None:
+                share *= min(1.0, run.result.step / max(self._longest, 1))
+            paid[run.spec.setting.fingerprint, run.spec.rung] = share
+        return sum(paid.values())
+
+    @property
+    def _longest(self) -> int:
+        """The steps of a full run, as far as one has ended."""
+        ended = [run.result.step for run in self._runs.values() if run.result and run.outcome is Outcome.COMPLETED]
+        return max(ended, default=0)
+
+    def _take(self, arm: ArmSearch, step: Step) -> Assignment:
+        """Hand out a step: a new trial with its first run, or the next run of one that goes up the ladder."""
+        if step.trial is None:
+            return self._explore(arm, step)
+        trial = next(t for t in self._trials if t.arm == arm.space.arm and t.index == step.trial)
+        spec = self._run_spec(trial, Phase.EXPLORE, self.spec.search_seed, step.rung)
+        self._ledger.add_runs(self._lease, [spec])
+        self._runs[spec.run_id] = RunRecord(spec, State.QUEUED)
+        return self._start(self._runs[spec.run_id])
 
     def _budget_spent(self) -> bool:
         budget = self.spec.budget
@@ -141,20 +217,28 @@ class Study:
         seconds = sum(result.train_seconds + result.eval_seconds for result in search)
         return seconds * (self.spec.resources.gpus or 0.0) / 3600 >= budget.gpu_hours
 
-    def _explore(self, arm: ArmSearch) -> Assignment:
-        index = sum(trial.arm == arm.space.arm for trial in self._trials)
+    def _explore(self, arm: ArmSearch, step: Step) -> Assignment:
+        index = self._offered(arm.space.arm)
         self._ledger.check(self._lease)  # Optuna's tables know no fence
-        trial = arm.propose(index)
-        spec = self._run_spec(trial, Phase.EXPLORE, self.spec.search_seed)
+        trial = arm.propose(index, step.point)
+        rung = self._first_rung(trial, step.rung)
+        spec = self._run_spec(trial, Phase.EXPLORE, self.spec.search_seed, rung)
         self._ledger.add_trial(self._lease, trial, spec)
         self._trials.append(trial)
+        self._places[trial.arm, trial.index] = arm.point(trial.coordinates)
         self._runs[spec.run_id] = RunRecord(spec, State.RUNNING, attempt=1)
         return self._assignment(spec, 1)
+
+    def _first_rung(self, trial: TrialRecord, rung: int) -> int:
+        """A schedule that follows the metric cannot be timed to a short horizon: such a trial trains in full."""
+        kind = SCHEDULES[str(trial.setting.schedule["kind"])]
+        return len(self.spec.rungs) - 1 if kind.follows_metric else rung
 
     def _advance(self) -> Assignment | Signal:
         """Nothing is left to train: ask the plan for the runs that come next."""
         self._search_ended = self._search_ended or time.monotonic()
         self._teach_untold()
+        self._leave_ladders()
         requests = self._plan(self.spec, tuple(self._trials), tuple(self._runs.values()))
         by_name = {(trial.arm, trial.index): trial for trial in self._trials}
         specs = [self._run_spec(by_name[r.arm, r.trial], r.phase, r.seed) for r in requests]
@@ -182,15 +266,17 @@ class Study:
     def _checkpoints(self, spec: RunSpec) -> Path:
         return self._folder / "checkpoints" / spec.run_id
 
-    def _run_spec(self, trial: TrialRecord, phase: Phase, seed: int) -> RunSpec:
-        resources = self.spec.resources
+    def _run_spec(self, trial: TrialRecord, phase: Phase, seed: int, rung: int | None = None) -> RunSpec:
+        resources, rungs = self.spec.resources, self.spec.rungs
+        rung = len(rungs) - 1 if rung is None else rung
         return RunSpec(
             study=self.spec.name,
             arm=trial.arm,
             trial=trial.index,
             phase=phase,
             seed=seed,
-            horizon=self.spec.horizon,
+            horizon=rungs[rung],
+            rung=rung,
             setting=trial.setting,
             workload=self.spec.workload,
             metric=self.spec.metric,
@@ -211,7 +297,22 @@ class Study:
                 self._ledger.measure(self._lease, self._buffer)
                 self._buffer.clear()
                 self._flushed = time.monotonic()
+            if self._hopeless(self._runs[run.run_id]):
+                self._pruned.add(run.run_id)
+                return False
             return not self._stopping
+
+    def _hopeless(self, run: RunRecord) -> bool:
+        """Whether a pruner stops the run, compared with what its arm's earlier runs had measured by then."""
+        fidelity = self.spec.fidelity
+        if fidelity.kind != PRUNE or run.spec.phase is not Phase.EXPLORE:
+            return False
+        others = [self._curve(other) for other in self._explored(run.spec.arm) if other.state is State.ENDED]
+        return should_prune(fidelity.pruner, self._curve(run), others, self.spec.sign)
+
+    def _curve(self, run: RunRecord) -> list[tuple[int, float]]:
+        metric = self.spec.metric
+        return [(m.step, m.values[metric]) for m in run.curve if math.isfinite(m.values.get(metric, math.nan))]
 
     def _current(self, assignment: Assignment) -> bool:
         """Whether this is the attempt in training; what an older one says is not heard."""
@@ -247,12 +348,27 @@ class Study:
         self._untold.clear()
 
     def _teach(self, run: RunRecord) -> None:
-        """Tell Optuna how the trial's ladder ended: here, with its one full-horizon run."""
+        """Tell Optuna how the trial's ladder ended: with its full-horizon run, or with one that broke off."""
+        if run.outcome is Outcome.COMPLETED and run.spec.rung < len(self.spec.rungs) - 1:
+            return
         trial = next(t for t in self._trials if t.arm == run.spec.arm and t.index == run.spec.trial)
         assert run.result is not None
         seen = [m.values[self.spec.metric] for m in run.curve if self.spec.metric in m.values]
         worst = min(seen, key=lambda value: value * self.spec.sign, default=None)
         self._arms[trial.arm].tell(trial, run.result, worst)
+
+    def _leave_ladders(self) -> None:
+        """Tell Optuna of the trials that the search left below the full horizon."""
+        highest: dict[tuple[str, int], RunRecord] = {}
+        for run in self._runs.values():
+            key = run.spec.arm, run.spec.trial
+            known = run.spec.phase is Phase.EXPLORE and key in self._places
+            if known and (key not in highest or run.spec.rung > highest[key].spec.rung):
+                highest[key] = run
+        for trial in self._trials:
+            run_up = highest.get((trial.arm, trial.index))
+            if run_up is not None and run_up.spec.rung < len(self.spec.rungs) - 1:
+                self._arms[trial.arm].leave(trial, run_up.spec.rung, run_up.value)
 
     def _count_failures(self, run: RunRecord, result: RunResult) -> None:
         self._failures = self._failures + 1 if result.outcome in (Outcome.FAILED, Outcome.LOST) else 0
@@ -268,10 +384,28 @@ class Study:
 
     def release(self, assignment: Assignment) -> None:
         with self._lock:
-            if self._current(assignment):
+            if assignment.spec.run_id in self._pruned and self._current(assignment):
+                self._end_pruned(assignment)
+            elif self._current(assignment):
                 self._ledger.requeue(self._lease, assignment.spec.run_id, assignment.attempt, lost=False)
                 run = self._runs[assignment.spec.run_id]
                 self._runs[run.run_id] = replace(run, state=State.QUEUED, curve=())
+
+    def _end_pruned(self, assignment: Assignment) -> None:
+        run = self._runs[assignment.spec.run_id]
+        self._pruned.discard(run.run_id)
+        last = run.curve[-1]
+        result = RunResult(
+            Outcome.PRUNED,
+            step=last.step,
+            reason=f"stopped by the {self.spec.fidelity.pruner} pruner",
+            measurements=run.curve,
+            train_seconds=last.train_seconds,
+            eval_seconds=last.eval_seconds,
+            started_at=run.started_at,
+            finished_at=time.time(),
+        )
+        self.tell(assignment, result)
 
     @property
     def search_seconds(self) -> float:

@@ -49,6 +49,7 @@ def test_a_study_from_its_file_to_its_recommendation(folder: Path) -> None:
         "learning_curves.png",
         "recommendation.json",
         "recommendation.md",
+        "report.html",
         "values_by_arm.png",
     ]
     listed = tuner("list").output
@@ -62,6 +63,9 @@ def test_a_study_from_its_file_to_its_recommendation(folder: Path) -> None:
     data = json.loads(tuner("recommend toy --json").stdout)
     assert data["schema_version"] == 1
     assert "toy" in tuner("recommend toy").output
+    written = tuner("report toy --out elsewhere").output.split()
+    assert [Path(line).name for line in written][:2] == ["report.html", "recommendation.json"]
+    assert (folder / "elsewhere" / "report.html").read_text().startswith("<!doctype html>")
     again = tuner("resume toy").output
     assert "Files: studies/toy/recommendation.md" in again
     extended = tuner("extend toy --trials 1").output

@@ -13,18 +13,34 @@ from tuner.cli import main
 
 NAMES = ["Recommendation", "Run", "StudyHandle", "TunerError", "Workload", "__version__", "launch", "open_study"]
 VERBS = {
+    "analyze": [
+        "--alpha",
+        "--curves",
+        "--json",
+        "--mapping",
+        "--min-effect",
+        "--mlflow-experiment",
+        "--report",
+        "--runs",
+        "--tracking",
+    ],
     "check": ["--no-timing"],
     "doctor": ["--ray-address", "--storage", "--tracking"],
+    "export": ["--arm", "--epochs", "--out", "--steps", "--storage", "--to", "--tracking"],
+    "export-runs": ["--curves", "--runs", "--storage", "--tracking"],
     "extend": ["--arm", "--hours", "--ray-address", "--seeds", "--storage", "--tracking", "--trials"],
     "list": ["--storage", "--tracking"],
     "mirror": ["--follow", "--rebuild", "--storage", "--tracking"],
     "optimizers": ["--no-measure"],
+    "recipes": ["--for", "--json"],
     "recommend": ["--json", "--storage", "--tracking"],
+    "report": ["--out", "--storage", "--tracking"],
     "resume": ["--ray-address", "--storage", "--tracking"],
     "run": ["--executor", "--ray-address", "--storage", "--tracking"],
     "schedules": ["--plot", "--plot-file"],
     "spaces": [],
     "status": ["--storage", "--tracking"],
+    "suggest": ["--json", "--options", "--pretrained"],
     "ui": ["--host", "--port", "--storage", "--tracking"],
 }
 

@@ -85,6 +85,6 @@ def test_short() -> None:
 
 
 def test_phases_and_outcomes_are_texts() -> None:
-    assert [str(p) for p in Phase] == ["explore", "confirm", "reference", "test"]
+    assert [str(p) for p in Phase] == ["explore", "noise", "confirm", "reference", "test"]
     assert [str(o) for o in Outcome] == ["completed", "pruned", "diverged", "failed", "lost"]
     assert json.dumps(asdict(started().runs[0].spec))

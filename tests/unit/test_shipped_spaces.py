@@ -21,6 +21,7 @@ from tuner.schedules import Schedule
 from tuner.search.proposals import sobol_point
 from tuner.space import EFFECTIVE, KIND, SCHEDULE, ArmSpace, Dimension
 from tuner.space_files import list_spaces, read_recipe, read_space
+from tuner.spec import read_spec
 
 NAMES = [
     "algoperf-nadamw",
@@ -279,8 +280,10 @@ class TestTheDocumentation:
         assert all(f"`{name}`" in section for name in complete({}))
 
     def test_its_examples_can_be_read(self) -> None:
-        space, recipe = re.findall(r"```yaml\n(.*?)```", self.TEXT, re.S)
+        space, start, recipe = re.findall(r"```yaml\n(.*?)```", self.TEXT, re.S)
         arm = read_space(parse_yaml(space, "study-file.md")).arm("adamw")
         assert arm.encode(arm.published[0]) is not None
+        spec = read_spec(parse_yaml(f"study: mine\nworkload: a.b:C\n{start}", "study-file.md"))
+        assert (spec.known_recipes, spec.warm_start) == (("resnet-50", "convnext-t"), ("last-month",))
         searched = read_recipe(parse_yaml(recipe, "study-file.md").section("recipe")).dimensions
         assert [d.name for d in searched] == ["recipe.layer_decay", "recipe.multiplier:head.*"]

@@ -360,9 +360,9 @@ class TestAsking:
         for assignment in asked:
             assert isinstance(assignment, Assignment)
             study.tell(assignment, good(assignment))
-        confirm = study.ask()
-        assert isinstance(confirm, Assignment)
-        assert confirm.spec.phase is Phase.CONFIRM
+        after = study.ask()
+        assert isinstance(after, Assignment)
+        assert after.spec.phase is Phase.NOISE
 
     def test_after_a_stop(self, study: Study) -> None:
         one, two = study.ask(), study.ask()

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from tuner.analysis.contest import INCONCLUSIVE, TIE, WINNER, Contest, pair_rows
+from tuner.analysis.contest import COMPARED, INCONCLUSIVE, TIE, WINNER, Contest, costs_known, pair_rows
+from tuner.analysis.edges import edges
 from tuner.analysis.evidence import Caveat
+from tuner.analysis.family import FamilyVerdict
 from tuner.analysis.finalists import competing, ended_trials
 from tuner.analysis.plan import plan_cost
+from tuner.analysis.recording import recorded_failures, recorded_seeds, recorded_trials
 from tuner.analysis.samples import there
 from tuner.analysis.stats import equivalent
-from tuner.analysis.verdict import FEWEST_PAIRS
-from tuner.families import CAMPS
-from tuner.records import Outcome, Phase, RunRecord, TrialRecord, short
+from tuner.analysis.verdict import FEWEST_PAIRS, NOT_ASSESSED
+from tuner.families import camp_name
+from tuner.records import Outcome, Phase, RunRecord, Source, TrialRecord, short
 from tuner.schedules import SCHEDULES
 from tuner.spec import StudySpec
 
-EDGE = 0.1
-"""A coordinate in the first or last tenth of its axis lies at the edge."""
 MANY_DIVERGED = 0.25
 
 Found = list[Caveat]
@@ -26,7 +27,7 @@ Check = Callable[[StudySpec, Sequence[TrialRecord], Sequence[RunRecord], Contest
 
 
 def caveats_of(
-    spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest
+    spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest, family: FamilyVerdict
 ) -> tuple[Caveat, ...]:
     """Return all caveats, the gravest kinds first."""
     checks: tuple[Check, ...] = (
@@ -42,7 +43,11 @@ def caveats_of(
         _again,
         _fairness,
     )
-    return tuple(caveat for check in checks for caveat in check(spec, trials, runs, state))
+    if spec.recording is not None:
+        about = (recorded_seeds, _unstable, _edge, _followed, _diverged, recorded_failures, recorded_trials)
+        checks = (*about, _effect, _fairness)
+    found = [caveat for check in checks for caveat in check(spec, trials, runs, state)]
+    return (*found, *_search_luck(trials, state, family))
 
 
 def _seeds(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
@@ -72,7 +77,7 @@ def _unstable(_spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecor
         bad = int((row == -float("inf")).sum())
         if bad:
             text = (
-                f"{bad} of {_count(state, arm)} confirmation runs of {arm} diverged or failed. They count as lost"
+                f"{bad} of {len(there(row))} confirmation runs of {arm} diverged or failed. They count as lost"
                 " pairs, scored just below the worst run that completed."
             )
             found.append(Caveat("diverged_on_fresh_seeds", text))
@@ -83,27 +88,9 @@ def _edge(spec: StudySpec, trials: Sequence[TrialRecord], _r: Sequence[RunRecord
     arm = state.recommended
     if arm is None:
         return []
-    space = spec.space.arm(arm)
-    trial = next(t for t in trials if t.arm == arm and t.index == state.chosen[arm])
-    found = []
-    for name, coordinate in trial.coordinates.items():
-        dimension = space.dimension(name)
-        key = name.removeprefix("schedule.")
-        unused = name.startswith("schedule.") and key not in trial.setting.schedule
-        if dimension is None or dimension.integer or unused:
-            continue
-        share = dimension.share(coordinate)
-        if share is None or (EDGE < share < 1.0 - EDGE) or (dimension.or_zero and share <= 0.5):
-            continue
-        side = "lower" if share <= EDGE else "upper"
-        if (dimension.low <= dimension.least) if share <= EDGE else (dimension.high >= dimension.most):
-            continue  # nothing lies beyond
-        text = (
-            f"{name} = {short(coordinate)} lies at the {side} edge of its range ({dimension}): better settings may lie"
-            " beyond it. Widen the range in the space and search on."
-        )
-        found.append(Caveat("edge_of_range", text))
-    return found
+    found = edges(spec, trials, {arm: state.chosen[arm]})
+    advice = "better settings may lie beyond it. Widen the range in the space and search on."
+    return [Caveat("edge_of_range", f"{edge.text}: {advice}") for edge in found]
 
 
 def _followed(_spec: StudySpec, trials: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
@@ -111,9 +98,10 @@ def _followed(_spec: StudySpec, trials: Sequence[TrialRecord], _r: Sequence[RunR
     found = []
     for arm, index in state.chosen.items():
         schedule = next(t.setting.schedule for t in trials if t.arm == arm and t.index == index)
-        kind = SCHEDULES[str(schedule["kind"])]
-        if kind.follows_metric:
-            found.append(Caveat("schedule_follows_metric", f"{arm} follows {schedule['signal']}: {kind.note}"))
+        kind = SCHEDULES.get(str(schedule["kind"]))  # a recording may have kinds of its own
+        if kind is not None and kind.follows_metric:
+            signal = schedule.get("signal", "a metric")
+            found.append(Caveat("schedule_follows_metric", f"{arm} follows {signal}: {kind.note}"))
     return found
 
 
@@ -172,16 +160,20 @@ def _references(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunReco
 def _effect(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
     found = []
     if not state.min_effect_given and not state.samples.empty and len(state.chosen) > 1:
+        compared = state.min_effect_source == COMPARED
+        where = "these very runs, for want of others" if compared else "other runs of the same settings"
         text = (
             f"What matters in practice was not given: differences below {short(state.min_effect)} (one standard"
-            " deviation of the seed noise, measured on these runs) count as none. Set confirmation.min_effect."
+            f" deviation of the seed noise, measured on {where}) count as none. Give min_effect."
         )
-        found.append(Caveat("min_effect_assumed", text))
+        found.append(Caveat("min_effect_from_comparison" if compared else "min_effect_assumed", text))
     if state.kind == INCONCLUSIVE and state.ahead is None and not state.samples.empty:
         text = "The noise between seeds is as large as the differences between the arms that are left."
         found.append(Caveat("seed_noise_dominates", text))
     if state.kind == TIE:
         text = "Costs broke the tie: state per parameter, then settings to tune, then time per step."
+        if not costs_known(spec, state.alive):
+            text = "The state of some arms is unknown: time per step broke the tie, or else the better mean."
         found.append(Caveat("tie_cost", text))
     if state.kind == WINNER and state.recommended is not None:
         others = [pair_rows(state, state.recommended, arm) for arm in state.chosen if arm != state.recommended]
@@ -204,12 +196,27 @@ def _fairness(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord
     found = []
     camps = Counter(arm.family.camp for arm in spec.arms)
     if len(set(camps.values())) > 1:
-        sizes = ", ".join(f"{CAMPS[camp]} {count}" for camp, count in camps.items())
+        sizes = ", ".join(f"{camp_name(camp)} {count}" for camp, count in camps.items())
         text = f"Camps have different numbers of arms ({sizes}): the larger had more trials, and more luck."
         found.append(Caveat("unequal_camps", text))
-    text = "One search only: other finalists may come out of another. This is about these settings, not these families."
-    found.append(Caveat("one_search_only", text))
     return found
+
+
+def _search_luck(trials: Sequence[TrialRecord], state: Contest, family: FamilyVerdict) -> Found:
+    """What the claim about families rests on."""
+    if family.kind == NOT_ASSESSED:
+        text = (
+            "One search only: other finalists may come out of another. This is about these settings, not these"
+            f" families: {family.reason}."
+        )
+        return [Caveat("one_search_only", text)]
+    if any(trial.source is Source.RECORDED and trial.arm in state.chosen for trial in trials):
+        text = (
+            "How the trials were proposed is not recorded: the verdict about families takes them as independent of each"
+            " other's results. If a sampler learned from them, it does not hold."
+        )
+        return [Caveat("trials_assumed_independent", text)]
+    return []
 
 
 def _explored(runs: Sequence[RunRecord], arm: str) -> list[RunRecord]:

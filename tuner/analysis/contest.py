@@ -2,11 +2,11 @@
 
 Cheap and a pure function of the records, because the plan of the next runs asks it after every batch.
 
-The rule. Pairs of finalists are compared on their common seeds by the exact two-sided sign-flip test of the mean
-difference (``stats.py``), at the looks and levels of ``looks.py``. A look counts when every arm still in has ended all
-of its seeds. At each look the leader is the arm with the best mean; an arm that the leader beats at the look's level
-is out, and trains no further seed. The leader is *better* when it alone is left: it beat every other arm, each at the
-study's alpha in total (intersection-union test: Berger 1982, Technometrics 24(4)), or beat the one who had.
+The rule. Pairs of finalists are compared on their common seeds by the exact two-sided sign-flip test (``flips.py``)
+in the direction of the mean difference, at the looks and levels of ``looks.py``. A look counts when every arm still in
+has ended all of its seeds. At each look the leader is the arm with the best mean; an arm that the leader beats at the
+look's level is out, and trains no further seed. The leader is *better* when it alone is left: it beat every other arm,
+each at the study's alpha in total (intersection-union test: Berger 1982, Technometrics 24(4)), or beat the one who had.
 A diverged or failed run is never dropped: it loses its pair. A run lost with its machine is a missing pair.
 
 Equivalence (TOST, Schuirmann 1987) is asked at the planned look and later ones, at alpha: a tie needs every arm still
@@ -16,18 +16,23 @@ hyperparameters to tune, then seconds per step (differences below 10 % are noise
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tuner.analysis.finalists import finalists, search_values
+from tuner.analysis.flips import sign_flip_p
 from tuner.analysis.looks import Look, looks_of
-from tuner.analysis.samples import Samples, collect, differences, mean, noise
-from tuner.analysis.stats import Array, equivalent, sign_flip_p
+from tuner.analysis.samples import Samples, collect, differences, mean, noise, outside_noise
+from tuner.analysis.stats import Array, equivalent
 from tuner.records import Phase, RunRecord, State, TrialRecord
 from tuner.spec import StudySpec
 
 WINNER, TIE, INCONCLUSIVE, SINGLE = "winner", "tie", "inconclusive", "single"
+GIVEN, OUTSIDE, COMPARED = "given", "outside", "comparison"
 _AS_FAST = 1.1
 
 
@@ -35,6 +40,8 @@ _AS_FAST = 1.1
 class Contest:
     """Where the contest stands. ``dropped`` maps an arm to the seeds after which it was out.
 
+    ``min_effect_source`` tells whether the smallest difference that matters was given, or is one standard deviation of
+    the seed noise, measured outside the comparison or (where nothing else was there) on the compared runs.
     ``reached`` is the last look that counted, ``ahead`` the next one that wants runs (None: no more are planned,
     or none is needed). ``recommended`` is an arm; None only if there is no finalist.
     """
@@ -50,7 +57,11 @@ class Contest:
     kind: str
     recommended: str | None
     min_effect: float
-    min_effect_given: bool
+    min_effect_source: str
+
+    @property
+    def min_effect_given(self) -> bool:
+        return self.min_effect_source == GIVEN
 
 
 def contest(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Contest:
@@ -74,9 +85,7 @@ def contest(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRe
             break
     if samples.empty:
         leader = _best_of_search(spec, runs, chosen)
-    given = spec.confirmation.min_effect
-    raw = [samples.scores[arm][: reached.seeds if reached else None] for arm in chosen]
-    margin = noise(raw) if given is None else given
+    margin, source = _margin(spec, runs, samples, reached)
     equal = _equals(spec, samples, reached, alive, leader, margin)
     kind = _kind(chosen, samples, alive, equal)
     table = samples.at(reached.seeds if reached else None)
@@ -92,7 +101,7 @@ def contest(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRe
         kind=kind,
         recommended=_cheapest(spec, runs, alive, table) if kind == TIE else leader,
         min_effect=margin,
-        min_effect_given=given is not None,
+        min_effect_source=source,
     )
 
 
@@ -118,7 +127,7 @@ def seconds_per_step(runs: Sequence[RunRecord]) -> dict[str, float]:
     steps: dict[str, int] = defaultdict(int)
     for run in sorted(runs, key=lambda run: run.run_id):
         counts = run.spec.phase in (Phase.EXPLORE, Phase.CONFIRM) and run.state is State.ENDED
-        if counts and run.result is not None and run.result.step > 0:
+        if counts and run.result is not None and run.result.step > 0 and run.result.train_seconds > 0:
             seconds[run.spec.arm] += run.result.train_seconds
             steps[run.spec.arm] += run.result.step
     return {arm: seconds[arm] / steps[arm] for arm in steps}
@@ -134,6 +143,17 @@ def _kind(chosen: Mapping[str, int], samples: Samples, alive: tuple[str, ...], e
     return TIE if equal else INCONCLUSIVE
 
 
+def _margin(spec: StudySpec, runs: Sequence[RunRecord], samples: Samples, reached: Look | None) -> tuple[float, str]:
+    """The smallest difference that matters, and where it comes from."""
+    given = spec.confirmation.min_effect
+    if given is not None:
+        return given, GIVEN
+    outside = outside_noise(spec, runs)
+    if outside is not None:
+        return outside, OUTSIDE
+    return noise(row[: reached.seeds if reached else None] for row in samples.scores.values()), COMPARED
+
+
 def _equals(
     spec: StudySpec, samples: Samples, reached: Look | None, alive: tuple[str, ...], leader: str | None, margin: float
 ) -> bool:
@@ -145,14 +165,20 @@ def _equals(
 
 
 def _leader(table: Mapping[str, Array], arms: Sequence[str] | Mapping[str, int]) -> str | None:
+    """The arm with the best mean on the seeds that all have, or on its own where there is no such seed."""
     order = list(arms)
-    return max(order, key=lambda arm: (mean(table[arm]), -order.index(arm)), default=None)
+    if not order:
+        return None
+    common = ~np.isnan([table[arm] for arm in order]).any(axis=0)
+    scores = {arm: mean(table[arm][common] if common.any() else table[arm]) for arm in order}
+    return max(order, key=lambda arm: (scores[arm], -order.index(arm)))
 
 
 def _best_of_search(spec: StudySpec, runs: Sequence[RunRecord], chosen: Mapping[str, int]) -> str | None:
     values = search_values(spec, runs)
     order = list(chosen)
-    return max(order, key=lambda arm: (values[arm, chosen[arm]] * spec.sign, -order.index(arm)), default=None)
+    scores = {arm: values[key] * spec.sign if (key := (arm, chosen[arm])) in values else -math.inf for arm in order}
+    return max(order, key=lambda arm: (scores[arm], -order.index(arm)), default=None)
 
 
 def _next(looks: tuple[Look, ...], reached: Look | None) -> Look | None:
@@ -160,11 +186,16 @@ def _next(looks: tuple[Look, ...], reached: Look | None) -> Look | None:
     return ahead[0] if ahead else None
 
 
+def costs_known(spec: StudySpec, arms: Sequence[str]) -> bool:
+    """Whether state and settings of all these arms can be compared; those of a recorded arm may be unknown."""
+    return all(spec.space.arm(arm).family.known for arm in arms)
+
+
 def _cheapest(
     spec: StudySpec, runs: Sequence[RunRecord], arms: tuple[str, ...], table: Mapping[str, Array]
 ) -> str | None:
     costs = {arm: spec.space.arm(arm).family.cost for arm in arms}
-    best = [arm for arm in arms if costs[arm] == min(costs.values())]
+    best = [arm for arm in arms if costs[arm] == min(costs.values())] if costs_known(spec, arms) else list(arms)
     pace = seconds_per_step(runs)
     timed = [pace[arm] for arm in best if arm in pace]
     if len(timed) == len(best) > 1:

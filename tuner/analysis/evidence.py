@@ -5,14 +5,16 @@ The JSON's keys are a contract (``schema_version``): keys may be added, none cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tuner.analysis.looks import Look
+from tuner.analysis.contest import GIVEN, INCONCLUSIVE, SINGLE
+from tuner.analysis.family import FamilyVerdict
+from tuner.analysis.looks import Look, method_of
 from tuner.analysis.references import Gain
 from tuner.analysis.verdict import NOT_ASSESSED, Pair, Verdict
-from tuner.families import CAMPS
+from tuner.families import UNKNOWN, camp_name
 from tuner.records import Scalar, Setting
 
 SCHEMA_VERSION = 1
@@ -28,9 +30,12 @@ class Caveat:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The metric to expect of the recommended setting; ``source`` is confirmation, or search (then too rosy)."""
+    """The metric to expect of the recommended setting; ``source`` is confirmation, or search (then too rosy).
 
-    value: float
+    ``value`` is None where no run of it completed.
+    """
+
+    value: float | None
     ci_low: float | None
     ci_high: float | None
     n: int
@@ -57,11 +62,11 @@ class ArmRow:
     ci_high: float | None
     n_confirmed: int
     dropped_after: int | None
-    state_bytes_per_param: float
+    state_bytes_per_param: float | None
     seconds_per_step: float | None
 
     def to_json(self) -> dict[str, Any]:
-        values = asdict(self)
+        values = asdict(self) | {"camp": known_camp(self.camp)}
         best = values.pop("best")
         values["best_params"] = best["hyperparameters"] if best else None
         values["schedule"] = best["schedule"] if best else None
@@ -71,15 +76,19 @@ class ArmRow:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that the answer rests on, and the answer."""
+    """Everything that the answer rests on, and the answer.
+
+    ``recording`` says whence the runs come, if others made them; empty for a study of ours.
+    """
 
     study: str
     metric: str
     direction: str
     alpha: float
     min_effect: float | None
-    min_effect_given: bool
+    min_effect_source: str
     verdict: Verdict
+    family: FamilyVerdict
     arm: str
     trial: int
     setting: Setting
@@ -94,11 +103,16 @@ class Evidence:
     caveats: tuple[Caveat, ...]
     valid_for: Mapping[str, Any]
     cost: Mapping[str, Any]
+    recording: str = ""
+
+    @property
+    def min_effect_given(self) -> bool:
+        return self.min_effect_source == GIVEN
 
     @property
     def camp_name(self) -> str:
         """The camp in words: SGDM, Adam family, other."""
-        return CAMPS[self.camp]
+        return camp_name(self.camp)
 
     @property
     def schedule(self) -> Mapping[str, Scalar]:
@@ -109,9 +123,9 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document: plain JSON, no non-finite number."""
-        return {"schema_version": SCHEMA_VERSION, "studies": [self._study()]}
+        return document([self])
 
-    def _study(self) -> dict[str, Any]:
+    def study_json(self) -> dict[str, Any]:
         return {
             "study": self.study,
             "metric": self.metric,
@@ -119,14 +133,17 @@ class Evidence:
             "alpha": self.alpha,
             "min_effect": self.min_effect,
             "min_effect_given": self.min_effect_given,
-            "verdict": {**asdict(self.verdict), "looks": [asdict(look) for look in self.looks]},
-            "family_verdict": {
-                "kind": NOT_ASSESSED,
-                "reason": "one search only: its luck was not resampled, so no family is said to be better",
+            "min_effect_source": self.min_effect_source,
+            "verdict": {
+                **asdict(self.verdict),
+                "kind": _kind(self.verdict),
+                "method": method_of(self.looks, self.alpha),
+                "looks": [asdict(look) for look in self.looks],
             },
+            "family_verdict": asdict(self.family),
             "recommended": {
                 "arm": self.arm,
-                "camp": self.camp,
+                "camp": known_camp(self.camp),
                 "camp_name": self.camp_name,
                 "family": self.setting.family,
                 "trial": self.trial,
@@ -145,6 +162,57 @@ class Evidence:
             "valid_for": dict(self.valid_for),
             "cost": dict(self.cost),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """What there is to say of a study in which no run completed: how its runs ended."""
+
+    study: str
+    metric: str
+    direction: str
+    alpha: float
+    min_effect: float | None
+    reason: str
+    arms: tuple[ArmRow, ...]
+
+    def study_json(self) -> dict[str, Any]:
+        """Return the study's part of the document: every key is there, without an answer."""
+        return {
+            "study": self.study,
+            "metric": self.metric,
+            "direction": self.direction,
+            "alpha": self.alpha,
+            "min_effect": self.min_effect,
+            "verdict": {
+                "kind": INCONCLUSIVE,
+                "arm": None,
+                "camp": None,
+                "seeds_needed": None,
+                "sentence": self.reason,
+                "reason": self.reason,
+            },
+            "family_verdict": asdict(FamilyVerdict(NOT_ASSESSED, self.reason)),
+            "recommended": {"arm": None, "camp": None, "params": None, "schedule": None, "why": self.reason},
+            "pairs": [],
+            "arms": [row.to_json() for row in self.arms],
+            "caveats": [{"code": "no_result", "text": self.reason}],
+        }
+
+
+def document(answers: Iterable[Evidence | Nothing]) -> dict[str, Any]:
+    """Return the document of one study or more: plain JSON, no non-finite number."""
+    return {"schema_version": SCHEMA_VERSION, "studies": [answer.study_json() for answer in answers]}
+
+
+def known_camp(camp: str) -> str | None:
+    """Return the camp, or None for that of an optimizer which the table of families does not have."""
+    return None if camp == UNKNOWN else camp
+
+
+def _kind(verdict: Verdict) -> str:
+    """A study of one arm has nothing to compare: for programs, one kind of inconclusive, with its reason."""
+    return INCONCLUSIVE if verdict.kind == SINGLE else verdict.kind
 
 
 def _gain(gain: Gain) -> dict[str, Any]:

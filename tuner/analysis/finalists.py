@@ -14,8 +14,11 @@ def finalists(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[Run
 
     The best is the best value of the search at the full horizon (several seeds of one trial: their mean); of equal
     ones the earlier trial. Budgets are equal: only the first :func:`competing` proposals of each arm take part, so
-    that an arm that was served faster before the time ran out has no more draws than the others.
+    that an arm that was served faster before the time ran out has no more draws than the others. A recording says
+    itself which trials it confirmed, and knows no order of proposals.
     """
+    if spec.recording is not None:
+        return {arm.arm: spec.recording.finalists[arm.arm] for arm in spec.arms if arm.arm in spec.recording.finalists}
     most = competing(spec, runs)
     known = {(trial.arm, trial.index) for trial in trials}
     values = search_values(spec, runs)

@@ -1,4 +1,4 @@
-"""Which runs come after the search: confirmation, references, test. Nothing is trained or stored here."""
+"""Which runs come after the search: noise, confirmation, references, test. Nothing is trained or stored here."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class ConfirmationCost:
     """At most how many runs follow the search; fewer where an arm is dropped at a look."""
 
     seeds: int
+    noise: int
     confirm: int
     references: int
     test: int
@@ -24,19 +25,34 @@ class ConfirmationCost:
 
     @property
     def total(self) -> int:
-        return self.confirm + self.references + self.test
+        return self.noise + self.confirm + self.references + self.test
 
 
 def plan_cost(spec: StudySpec, n_arms: int) -> ConfirmationCost:
     """Return what confirming so many finalists costs at most, for showing it before the study starts."""
     looks = looks_of(spec, n_arms)
     if not looks:
-        return ConfirmationCost(0, 0, 0, 0, ())
+        return ConfirmationCost(0, 0, 0, 0, 0, ())
     seeds, plan = looks[-1].seeds, spec.confirmation
     confirm = seeds * n_arms
     wanted = (1 + (spec.current is not None)) if plan.references else 0
     room = wanted if plan.max_runs is None else min(wanted, max(0, plan.max_runs - confirm) // seeds)
-    return ConfirmationCost(seeds, confirm, seeds * room, int(plan.test), looks)
+    noise = noise_seeds(spec, n_arms, confirm + seeds * room) * n_arms
+    return ConfirmationCost(seeds, noise, confirm, seeds * room, int(plan.test), looks)
+
+
+def noise_seeds(spec: StudySpec, n_arms: int, others: int) -> int:
+    """Return on how many seeds of its own each finalist shows its noise: under the cap, what ``others`` leave.
+
+    None where the smallest difference that matters was given, and where there is nothing to compare; one run alone
+    shows no noise.
+    """
+    plan = spec.confirmation
+    if plan.min_effect is not None or n_arms < 2:
+        return 0
+    room = plan.noise_seeds if plan.max_runs is None else max(0, plan.max_runs - others) // n_arms
+    seeds = min(plan.noise_seeds, room)
+    return seeds if seeds > 1 else 0
 
 
 def next_runs(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> tuple[RunRequest, ...]:
@@ -50,11 +66,20 @@ def next_runs(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[Run
     if not state.looks:
         return ()
     known = {(run.spec.arm, run.spec.trial, run.spec.phase, run.spec.seed) for run in runs}
-    for batch in (_confirm(state), _reference(spec, trials, runs, state), _test(spec, state)):
+    for batch in (_noise(spec, state), _confirm(state), _reference(spec, trials, runs, state), _test(spec, state)):
         fresh = tuple(r for r in batch if (r.arm, r.trial, r.phase, r.seed) not in known)
         if fresh:
             return fresh
     return ()
+
+
+def _noise(spec: StudySpec, state: Contest) -> list[RunRequest]:
+    """Once, before the first run of the verdict; a study that was confirmed without them gets none later."""
+    if any(row.any() for row in state.samples.ended.values()):
+        return []
+    count = plan_cost(spec, len(state.chosen)).noise // len(state.chosen)
+    seeds = [spec.noise_seed(state.chosen, i) for i in range(count)]
+    return [RunRequest(arm, state.chosen[arm], Phase.NOISE, seed) for seed in seeds for arm in state.chosen]
 
 
 def _confirm(state: Contest) -> list[RunRequest]:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tuner.analysis.caveats import caveats_of
-from tuner.analysis.contest import SINGLE, TIE, WINNER, Contest, contest, seconds_per_step
-from tuner.analysis.evidence import ArmRow, Evidence, Expected
+from tuner.analysis.contest import SINGLE, TIE, WINNER, Contest, contest, costs_known, seconds_per_step
+from tuner.analysis.evidence import ArmRow, Evidence, Expected, Nothing
+from tuner.analysis.family import family_verdict
 from tuner.analysis.finalists import search_values
 from tuner.analysis.references import CURRENT, DEFAULT, gain_over
 from tuner.analysis.stats import bootstrap_interval
@@ -36,29 +37,44 @@ def recommend(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[Run
         found = ", ".join(f"{count} {name}" for name, count in sorted(ended.items())) or "none has ended"
         raise NoEvidence(f"study {spec.name!r} has no completed run to recommend from; of {len(runs)} runs: {found}.")
     setting = next(t.setting for t in trials if t.arm == arm and t.index == state.chosen[arm])
+    verdict = verdict_of(spec, state)
+    family = family_verdict(spec, trials, runs, state, verdict)
     return Evidence(
         study=spec.name,
         metric=spec.metric,
         direction=spec.direction,
         alpha=spec.confirmation.alpha,
         min_effect=None if state.samples.empty and not state.min_effect_given else state.min_effect,
-        min_effect_given=state.min_effect_given,
-        verdict=verdict_of(spec, state),
+        min_effect_source=state.min_effect_source,
+        verdict=verdict,
+        family=family,
         arm=arm,
         trial=state.chosen[arm],
         setting=setting,
         camp=spec.space.arm(arm).family.camp,
-        why=_why(state),
+        why=_why(spec, state),
         expected=_expected(spec, runs, state, arm),
         gains=tuple(gain_over(over, spec, trials, runs, state) for over in (DEFAULT, CURRENT)),
         test=_test(runs, arm, state.chosen[arm]),
         pairs=pairs_of(spec, state),
         arms=leaderboard(spec, trials, runs, state),
         looks=state.looks,
-        caveats=caveats_of(spec, trials, runs, state),
+        caveats=caveats_of(spec, trials, runs, state, family),
         valid_for=_valid_for(spec, runs, arm, setting),
         cost=_cost(runs),
+        recording=spec.recording.source if spec.recording else "",
     )
+
+
+def recommend_or_say(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Evidence | Nothing:
+    """As :func:`recommend`; where there is nothing to recommend, say how the runs ended."""
+    try:
+        return recommend(spec, trials, runs)
+    except NoEvidence as error:
+        state = contest(spec, trials, runs)
+        arms = leaderboard(spec, trials, runs, state)
+        plan = spec.confirmation
+        return Nothing(spec.name, spec.metric, spec.direction, plan.alpha, plan.min_effect, str(error), arms)
 
 
 def leaderboard(
@@ -96,7 +112,7 @@ def _row(
         camp=family.camp,
         trial=trial,
         best=next((t.setting for t in trials if t.arm == arm and t.index == trial), None),
-        best_value=None if trial is None else values[arm, trial],
+        best_value=None if trial is None else values.get((arm, trial)),
         n_trials=sum(t.arm == arm for t in trials),
         n_runs=len(mine),
         n_diverged=outcomes[Outcome.DIVERGED],
@@ -107,22 +123,24 @@ def _row(
         ci_high=high,
         n_confirmed=len(seen),
         dropped_after=state.dropped.get(arm),
-        state_bytes_per_param=round(4 * family.state_slots, 2),
+        state_bytes_per_param=round(4 * family.state_slots, 2) if family.known else None,
         seconds_per_step=pace,
     )
 
 
 def _confirmed(spec: StudySpec, state: Contest, arm: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The arm's confirmation values in the metric's unit; a diverged one as the verdict scored it."""
-    if arm not in state.chosen:
+    if arm not in state.chosen or not np.isfinite(state.samples.scores[arm]).any():
         return np.empty(0)
     row = state.samples.at()[arm]
     return row[~np.isnan(row)] * spec.sign
 
 
-def _why(state: Contest) -> str:
+def _why(spec: StudySpec, state: Contest) -> str:
     if state.kind == WINNER:
         return "it beat every other arm on fresh seeds"
+    if state.kind == TIE and not costs_known(spec, state.alive):
+        return "no practical difference to the best; it is the faster one, or else has the better mean"
     if state.kind == TIE:
         return "no practical difference to the best; it is the cheapest (optimizer state, settings to tune, time)"
     if state.kind == SINGLE:
@@ -133,7 +151,8 @@ def _why(state: Contest) -> str:
 def _expected(spec: StudySpec, runs: Sequence[RunRecord], state: Contest, arm: str) -> Expected:
     seen = _confirmed(spec, state, arm)
     if not len(seen):
-        return Expected(search_values(spec, runs)[arm, state.chosen[arm]], None, None, 1, "search")
+        found = search_values(spec, runs).get((arm, state.chosen[arm]))
+        return Expected(found, None, None, 0 if found is None else 1, "search")
     low, high = bootstrap_interval(seen, 1.0 - spec.confirmation.alpha) or (None, None)
     return Expected(float(seen.mean()), low, high, len(seen), "confirmation")
 
@@ -152,7 +171,7 @@ def _valid_for(spec: StudySpec, runs: Sequence[RunRecord], arm: str, setting: Se
         "workload": spec.workload.path,
         "options": dict(spec.workload.options),
         "model_and_data": "as the workload gives them",
-        "horizon": str(spec.horizon),
+        "horizon": str(spec.horizon) if spec.horizon.amount else "not recorded",
         "recipe": {name: short(value) for name, value in changed(setting.recipe).items()},
         "devices": sorted({run.result.device for run in runs if run.result is not None and run.result.device}),
         "space": spec.space.name,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.analysis.contest import Contest
+from tuner.analysis.flips import sign_flip_p
 from tuner.analysis.samples import differences, ended_runs, penalised, score_row
-from tuner.analysis.stats import bootstrap_interval, prob_better, sign_flip_p
+from tuner.analysis.stats import bootstrap_interval, prob_better
 from tuner.records import Phase, RunRecord, Setting, Source, TrialRecord
 from tuner.spec import StudySpec
 
@@ -69,6 +70,8 @@ def gain_over(
     """Compare the recommended finalist with a reference on common fresh seeds (paired; see ``stats.py``)."""
     arm = state.recommended
     assert arm is not None
+    if spec.recording is not None:
+        return Gain(over, reason="recorded runs do not say which setting it was")
     finalist = state.chosen[arm]
     other = reference_trials(spec, trials, arm, finalist, include_same=True).get(over)
     if other is None:

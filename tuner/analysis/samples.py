@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,12 +50,14 @@ class Samples:
 def collect(spec: StudySpec, runs: Sequence[RunRecord], chosen: Mapping[str, int]) -> Samples:
     """Gather the confirmation runs of these finalists; those of other finalists have other seeds, and stay out."""
     looks = looks_of(spec, len(chosen))
-    seeds = tuple(spec.confirm_seed(chosen, i) for i in range(looks[-1].seeds if looks else 0))
+    planned = tuple(spec.confirm_seed(chosen, i) for i in range(looks[-1].seeds if looks else 0))
+    seeds = planned if spec.recording is None else spec.recording.seeds
     index = ended_runs(runs, Phase.CONFIRM)
     scores, ended = {}, {}
     for arm, trial in chosen.items():
         scores[arm] = score_row(spec, index, arm, trial, seeds)
-        ended[arm] = np.array([(arm, trial, seed) in index for seed in seeds], dtype=float)
+        over = spec.recording is not None  # nothing more comes: what is not recorded is missing
+        ended[arm] = np.array([over or (arm, trial, seed) in index for seed in seeds], dtype=float)
     return Samples(seeds, scores, ended)
 
 
@@ -92,6 +95,22 @@ def penalised(rows: Sequence[Array]) -> list[Array]:
     worst = float(everything.min())
     gap = max(pooled_sd(finite), 1e-9 * max(1.0, abs(worst)))
     return [np.where(np.isneginf(row), worst - gap, row) for row in rows]
+
+
+def outside_noise(spec: StudySpec, runs: Sequence[RunRecord]) -> float | None:
+    """Return the seed noise outside the comparison: the standard deviation within trials, pooled; None without any.
+
+    Over the completed runs of the search and of the noise phase at the full horizon: trials with two seeds or more.
+    The phases stay apart, for a finalist's one run of the search was chosen for its luck.
+    """
+    groups: dict[tuple[str, int, Phase], dict[int, float]] = defaultdict(dict)
+    for run in sorted(runs, key=lambda run: run.run_id):
+        outside = run.spec.phase in (Phase.EXPLORE, Phase.NOISE) and run.spec.horizon == spec.horizon
+        value = run.value
+        if outside and run.outcome is Outcome.COMPLETED and value is not None and math.isfinite(value):
+            groups[run.spec.arm, run.spec.trial, run.spec.phase][run.spec.seed] = value
+    repeated = [np.array(list(values.values())) for values in groups.values() if len(values) > 1]
+    return pooled_sd(repeated) if repeated else None
 
 
 def noise(rows: Iterable[Array]) -> float:

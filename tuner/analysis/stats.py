@@ -1,6 +1,6 @@
-"""The statistics of paired differences: arrays in, numbers out.
+"""Intervals, equivalence, shares of won pairs, corrections: arrays in, numbers out.
 
-No record, no arm and no rule of the verdict is known here.
+The test of a pair stands in ``flips.py``; no record, no arm and no rule of the verdict is known here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,72 +16,8 @@ from scipy import stats
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 
-EXACT_UP_TO = 14
-"""Up to so many pairs all sign flips are counted; above, ``MONTE_CARLO`` random ones."""
-MONTE_CARLO = 20_000
 RESAMPLES = 4_999
 _SEED = 20_260_101
-_CHUNK = 4_000_000
-
-
-def sign_flip_p(differences: Sequence[float] | Array) -> float:
-    """Return the two-sided p of the sign-flip permutation test on the mean of paired differences.
-
-    The null: the differences are symmetric around 0, as they are for exchangeable arms on common seeds
-    (Fisher 1935; Ernst 2004, Statistical Science 19(4)). Exact for up to 14 pairs, otherwise Monte Carlo with
-    (1 + count) / (1 + N), which is valid too (Phipson & Smyth 2010, arXiv 1603.05766).
-
-    >>> sign_flip_p([0.1, 0.3, 0.2, 0.1, 0.4, 0.2])
-    0.03125
-    >>> sign_flip_p([0.0, 0.0]), sign_flip_p([])
-    (1.0, 1.0)
-    """
-    return float(sign_flip_ps(np.asarray(differences, dtype=float).reshape(1, -1))[0])
-
-
-def sign_flip_ps(rows: Array) -> Array:
-    """As :func:`sign_flip_p`, for every row of a matrix (data sets by pairs)."""
-    n = rows.shape[1]
-    if n == 0:
-        return np.ones(len(rows))
-    bar = np.abs(rows.sum(axis=1)) - 1e-12 * np.abs(rows).sum(axis=1)
-    counts, total = np.zeros(len(rows)), 0
-    for signs in _sign_blocks(n):
-        step = max(1, _CHUNK // len(signs))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            counts[part] += (np.abs(rows[part] @ signs.T) >= bar[part, None]).sum(axis=1)
-        total += len(signs)
-    return counts / total if n <= EXACT_UP_TO else (1 + counts) / (1 + total)
-
-
-def sign_flip_ps_fast(rows: Array) -> Array:
-    """As :func:`sign_flip_ps`, with the flips' normal limit above 14 pairs; for planning, not for verdicts."""
-    if rows.shape[1] <= EXACT_UP_TO:
-        return sign_flip_ps(rows)
-    spread = np.sqrt((rows**2).sum(axis=1))
-    z = np.abs(rows.sum(axis=1)) / np.where(spread > 0, spread, 1.0)
-    return np.asarray(2.0 * stats.norm.sf(z), dtype=float)
-
-
-def _sign_blocks(n: int) -> list[Array]:
-    if n <= EXACT_UP_TO:
-        return [_all_signs(n)]
-    rng = np.random.default_rng(_SEED)
-    blocks: list[Array] = []
-    left, rows = MONTE_CARLO, max(1, _CHUNK // n)
-    while left > 0:
-        size = min(left, rows)
-        blocks.append(np.asarray(2.0 * rng.integers(0, 2, size=(size, n)) - 1.0, dtype=float))
-        left -= size
-    return blocks
-
-
-@lru_cache(maxsize=EXACT_UP_TO)
-def _all_signs(n: int) -> Array:
-    """Half of the 2**n sign vectors; the other half mirrors them."""
-    bits = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
-    return np.asarray(1.0 - 2.0 * bits, dtype=float)
 
 
 def equivalent(differences: Sequence[float] | Array, margin: float, alpha: float) -> bool:

@@ -1,21 +1,23 @@
 """The verdict in full: its kind, its words, the table of pairs, what would settle an open one.
 
 The rule itself stands in ``contest.py`` (elimination at the looks), ``looks.py`` (what each look may spend) and
-``stats.py`` (sign-flip test, equivalence, intervals); sources there. This is the claim about the finalists'
-*settings*: fresh seeds, common to all arms, decide it. The larger claim, that one *family* is better, would also
-have to resample the luck of the search (two identical arms find different finalists, and a seed test alone then
-names one of them in half of the studies): one search cannot carry it, and it is not assessed.
+``flips.py`` and ``stats.py`` (the test of a pair, equivalence, intervals); sources there. This is the claim about the
+finalists' *settings*: fresh seeds, common to all arms, decide it. The larger claim, that one *family* is better, has to
+resample the luck of the search as well: ``family.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.analysis.advice import MOST, seeds_needed
-from tuner.analysis.contest import INCONCLUSIVE, SINGLE, TIE, WINNER, Contest, beats, pair_rows
+from tuner.analysis.contest import INCONCLUSIVE, SINGLE, TIE, WINNER, Contest, beats, costs_known, pair_rows
+from tuner.analysis.flips import sign_flip_p
 from tuner.analysis.looks import smallest_decisive
 from tuner.analysis.samples import differences, mean, there
-from tuner.analysis.stats import Array, bootstrap_interval, equivalent, holm, prob_better, sign_flip_p
+from tuner.analysis.stats import Array, bootstrap_interval, equivalent, holm, prob_better
+from tuner.families import UNKNOWN
 from tuner.records import short
 from tuner.spec import StudySpec
 
@@ -107,20 +109,21 @@ def verdict_of(spec: StudySpec, state: Contest) -> Verdict:
     """Word the verdict, and say what would settle an open one."""
     assert state.recommended is not None
     if state.kind == WINNER:
-        camp = spec.space.arm(state.recommended).family.camp
+        camp = _common_camp(spec, (state.recommended,))
         return Verdict(WINNER, state.recommended, camp, None, _winner_sentence(spec, state), _winner_reason(state))
     if state.kind == SINGLE:
-        text = f"Only {state.recommended} has a completed run, so there is nothing to compare it with."
+        what = "a confirmed setting" if spec.recording and spec.recording.seeds else "a completed run"
+        text = f"Only {state.recommended} has {what}, so there is nothing to compare it with."
         return Verdict(SINGLE, None, None, None, text, "one arm with results")
     if state.kind == TIE:
-        return Verdict(TIE, None, _common_camp(spec, state), None, _tie_sentence(spec, state), _tie_reason(state))
+        return Verdict(TIE, None, _common_camp(spec, state.alive), None, _tie_sentence(spec, state), _tie_reason(state))
     return _open(spec, state)
 
 
-def _common_camp(spec: StudySpec, state: Contest) -> str | None:
-    """A tie inside one camp still says that camp's arms are the best ones."""
-    camps = {spec.space.arm(arm).family.camp for arm in state.alive}
-    return camps.pop() if len(camps) == 1 else None
+def _common_camp(spec: StudySpec, arms: Sequence[str]) -> str | None:
+    """A tie inside one camp still says that camp's arms are the best ones; a recorded arm's may be unknown."""
+    camps = {spec.space.arm(arm).family.camp for arm in arms}
+    return camps.pop() if len(camps) == 1 and UNKNOWN not in camps else None
 
 
 def _winner_sentence(spec: StudySpec, state: Contest) -> str:
@@ -145,9 +148,10 @@ def _winner_reason(state: Contest) -> str:
 
 def _tie_sentence(spec: StudySpec, state: Contest) -> str:
     arms = " and ".join(state.alive) if len(state.alive) == 2 else ", ".join(state.alive)
+    best = "the cheapest of them" if costs_known(spec, state.alive) else "the faster, else the better on average"
     return (
         f"No practical difference between {arms}: {spec.metric} differs by less than {short(state.min_effect)}. "
-        f"{state.recommended} is recommended as the cheapest of them."
+        f"{state.recommended} is recommended as {best}."
     )
 
 

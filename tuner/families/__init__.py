@@ -12,7 +12,7 @@ from types import MappingProxyType
 from tuner.errors import InputError
 from tuner.families import classical, modern
 from tuner.families.modern import LOOKAHEAD
-from tuner.families.record import HORIZON, ONE_RATE, SWITCH, Family, Hyperparameter, Search
+from tuner.families.record import HORIZON, ONE_RATE, SWITCH, UNKNOWN, Family, Hyperparameter, Search, unknown
 from tuner.records import table
 
 __all__ = [
@@ -22,11 +22,14 @@ __all__ = [
     "LOOKAHEAD",
     "ONE_RATE",
     "SWITCH",
+    "UNKNOWN",
     "Family",
     "Hyperparameter",
     "Search",
+    "camp_name",
     "family",
     "is_family",
+    "unknown",
 ]
 
 CAMPS = MappingProxyType({"sgdm": "SGDM", "adam": "Adam family", "other": "other"})
@@ -46,6 +49,15 @@ FAMILIES: Mapping[str, Family] = table(
     *modern.REST,
 )
 """The rows by name. More exist: ``family("lookahead-NAME")`` is one for each row that can be looked ahead over."""
+
+
+def camp_name(camp: str) -> str:
+    """Return a camp in words.
+
+    >>> camp_name("adam"), camp_name(UNKNOWN)
+    ('Adam family', 'unknown family')
+    """
+    return CAMPS.get(camp, "unknown family")
 
 
 def family(name: str) -> Family:

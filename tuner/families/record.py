@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.errors import InputError
 from tuner.records import Scalar, Setting, checked
+
+UNKNOWN = "unknown"
+"""The camp of an optimizer that the table of families does not have."""
 
 SWITCH, ONE_RATE, HORIZON = "switch", "one-rate", "horizon"
 """What a family may need: a switch between training and evaluation, one learning rate for all, to know the horizon."""
@@ -109,3 +113,18 @@ class Family:
     def cost(self) -> tuple[float, int]:
         """What ties are broken by: state per parameter, then how many hyperparameters want tuning."""
         return self.state_slots, sum(row.search is not None for row in self.hyperparameters)
+
+    @property
+    def known(self) -> bool:
+        """Whether this is a row of the table, and no stand-in (see :func:`unknown`)."""
+        return self.camp != UNKNOWN
+
+
+def unknown(name: str) -> Family:
+    """Return a stand-in for an optimizer that only recorded runs name: its camp, state and settings are unknown.
+
+    >>> unknown("their-own").known, unknown("their-own").state_slots
+    (False, nan)
+    """
+    source = "recorded runs"
+    return Family(name, UNKNOWN, (), math.nan, source, "unknown", source, {"kind": "constant"})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from tuner.analysis.evidence import Evidence
 from tuner.analysis.verdict import Verdict
 from tuner.errors import InputError
 from tuner.recipe import told
-from tuner.records import Setting
+from tuner.records import Horizon, Setting
 from tuner.reporting.document import markdown
 from tuner.schedules import Schedule
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from tuner.reporting.dossier import Dossier
+    from tuner.reporting.exports import Export
     from tuner.training.adapters.torch_schedule import ScheduleLR
 
 
@@ -23,8 +27,9 @@ if TYPE_CHECKING:
 class Recommendation:
     """The answer of a study: verdict, settings, evidence; ``build`` makes the objects to train with."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Evidence, dossier: Callable[[], Dossier] | None = None) -> None:
         self.evidence = evidence
+        self._dossier = dossier
 
     @property
     def verdict(self) -> Verdict:
@@ -46,6 +51,34 @@ class Recommendation:
         """Return the recommendation as a page, without its pictures."""
         return markdown(self.evidence, pictures=False)
 
+    def html(self) -> str:
+        """Return the report as one HTML page that needs nothing else, as the study's records stand now.
+
+        Raises:
+            InputError: the recommendation does not know its study.
+        """
+        from tuner.reporting.report.page import html
+
+        return html(self._records())
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the report, the Markdown, the JSON and the pictures into a folder; return their paths.
+
+        Raises:
+            InputError: the recommendation does not know its study.
+        """
+        from tuner.reporting.files import write_all
+
+        return write_all(self._records(), Path(folder))
+
+    def _records(self) -> Dossier:
+        if self._dossier is None:
+            raise InputError(
+                "this recommendation was made from evidence alone; expected one of a study's handle: a report shows "
+                "the study's records too. Take tuner.open_study(NAME).recommend()."
+            )
+        return self._dossier()
+
     def build(self, model: nn.Module, total_steps: int) -> tuple[Optimizer, ScheduleLR]:
         """Return a torch optimizer for the model, and its schedule timed to ``total_steps``.
 
@@ -62,11 +95,52 @@ class Recommendation:
         """
         return build(self.setting, model, total_steps)
 
+    def export(
+        self, to: str, *, arm: str | None = None, total_steps: int | None = None, epochs: float | None = None
+    ) -> Export:
+        """Write the recommended setting, or the finalist of ``arm``, in the words of another tool.
+
+        ``to`` is ``torch``, ``lightning``, ``huggingface``, ``timm`` or ``yaml``. It is timed to ``total_steps`` or to
+        ``epochs``, else to the study's horizon. ``print(rec.export("torch").text)`` shows it.
+
+        Raises:
+            InputError: there is no such target or arm, or the target cannot express the setting at all.
+        """
+        from tuner.reporting.exports import export
+
+        setting, whence = self._finalist(self.evidence.arm if arm is None else arm)
+        about = (whence, self.sentence)
+        return export(setting, to, horizon=_horizon(self.evidence, total_steps, epochs), about=about)
+
+    def _finalist(self, arm: str) -> tuple[Setting, str]:
+        evidence = self.evidence
+        if arm == evidence.arm:
+            return self.setting, f"Recommended by study {evidence.study!r}: arm {arm}, trial {evidence.trial}."
+        row = next((row for row in evidence.arms if row.arm == arm), None)
+        if row is None or row.best is None:
+            found = "there is no arm" if row is None else "no run has finished in arm"
+            known = ", ".join(row.arm for row in evidence.arms if row.best is not None)
+            raise InputError(f"{found} {arm!r} of study {evidence.study!r}; expected one of {known}.")
+        whence = f"Finalist of arm {arm} (trial {row.trial}) in study {evidence.study!r}, which recommends"
+        return row.best, f"{whence} {evidence.arm}."
+
     def _repr_markdown_(self) -> str:
         return self.markdown()
 
     def __repr__(self) -> str:
         return f"Recommendation({self.evidence.study!r}: {self.sentence} Use {told(self.setting)})"
+
+
+def _horizon(evidence: Evidence, total_steps: int | None, epochs: float | None) -> Horizon | None:
+    if total_steps is not None and epochs is not None:
+        raise InputError(f"total_steps is {total_steps} and epochs {epochs:g}; expected one of the two.")
+    if total_steps is not None:
+        return Horizon(total_steps, "steps")
+    if epochs is not None:
+        return Horizon(epochs, "epochs")
+    words = str(evidence.valid_for.get("horizon", "")).split()
+    is_exact = len(words) == 2 and words[1] in ("steps", "epochs") and "e" not in words[0]  # large ones are rounded
+    return Horizon(float(words[0]), words[1]) if is_exact else None
 
 
 def build(setting: Setting, model: nn.Module, total_steps: int) -> tuple[Optimizer, ScheduleLR]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner.analysis.contest import WINNER
-from tuner.analysis.evidence import Evidence
+from tuner.analysis.evidence import Evidence, Nothing
 from tuner.records import short
 from tuner.reporting import words
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _COLOURS = {"winner": "green", "tie": "cyan", "inconclusive": "yellow", "single": "blue"}
-_QUIET = {"one_search_only", "min_effect_assumed", "tie_cost"}
+_QUIET = {"one_search_only", "min_effect_assumed", "min_effect_from_comparison", "tie_cost"}
 Row = tuple[str, str]
 
 
@@ -28,6 +28,7 @@ def rows(evidence: Evidence) -> list[Row]:
     """Return the card's lines as label and text, the first the verdict."""
     found = [
         ("Verdict", evidence.verdict.sentence),
+        *([("Families", words.family(evidence))] if words.family(evidence) else []),
         (
             "Use",
             f"{evidence.setting.family} ({evidence.camp_name}): {words.settings(evidence.setting.hyperparameters)}",
@@ -41,13 +42,16 @@ def rows(evidence: Evidence) -> list[Row]:
     if evidence.test:
         found.append(("Test", ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())))
     found += [("Mind", caveat.text) for caveat in evidence.caveats if caveat.code not in _QUIET]
-    found.append(("Mind", "one search, on this workload and horizon: it is about these settings, not these families"))
+    about = "" if words.family(evidence) else ": it is about these settings, not these families"
+    found.append(("Mind", f"one search, on this workload and horizon{about}"))
     found += [("Next", step.replace("    ", "  ")) for step in words.next_steps(evidence)]
     return found
 
 
-def text(evidence: Evidence) -> str:
+def text(evidence: Evidence | Nothing) -> str:
     """Return the card as plain lines, for logs and pipes."""
+    if isinstance(evidence, Nothing):
+        return f"{evidence.study}: nothing to recommend\n  {evidence.reason}\n"
     lines, last = [f"{evidence.study}: {headline(evidence)}"], ""
     for label, value in rows(evidence):
         lines.append(f"  {'' if label == last else label:<9} {value}")
@@ -55,8 +59,10 @@ def text(evidence: Evidence) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render(evidence: Evidence) -> RenderableType:
+def render(evidence: Evidence | Nothing) -> RenderableType:
     """Return the card for a rich console."""
+    if isinstance(evidence, Nothing):
+        return text(evidence)
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
@@ -75,5 +81,5 @@ def render(evidence: Evidence) -> RenderableType:
 
 
 def _worth(evidence: Evidence, over: str) -> bool:
-    """The user's settings are not mentioned where none were given."""
-    return over == "default" or evidence.gain(over).setting is not None
+    """The user's settings are not mentioned where none were given, nor the default where others made the runs."""
+    return (over == "default" and not evidence.recording) or evidence.gain(over).setting is not None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tuner.analysis.evidence import ArmRow, Evidence
+from tuner.analysis.findings import Findings
 from tuner.analysis.verdict import Pair
 from tuner.recipe import told
 from tuner.records import short
-from tuner.reporting import words
+from tuner.reporting import analyses, words
 
 PICTURES = (
     ("learning_curves.png", "Validation metric of the finalists"),
@@ -16,11 +17,12 @@ PICTURES = (
 )
 
 
-def markdown(evidence: Evidence, pictures: bool = True) -> str:
-    """Return the page ``recommendation.md``: answer first, then what it rests on."""
+def markdown(evidence: Evidence, pictures: bool = True, findings: Findings | None = None) -> str:
+    """Return the page ``recommendation.md``: answer first, then what it rests on, and what the search taught."""
     parts = [
         f"# {_title(evidence)}",
         evidence.verdict.sentence,
+        words.family(evidence),
         _why(evidence),
         "## Recommended settings",
         _settings(evidence),
@@ -30,6 +32,7 @@ def markdown(evidence: Evidence, pictures: bool = True) -> str:
         leaderboard(evidence),
         "## Differences between finalists",
         _pairs(evidence),
+        *(_taught(findings) if findings is not None else ()),
         "## Caveats",
         _caveats(evidence),
         "## Valid for",
@@ -51,12 +54,13 @@ def note(evidence: Evidence) -> str:
     parts = [
         f"### {_title(evidence)}",
         evidence.verdict.sentence,
+        words.family(evidence),
         f"**Recommended: {told(evidence.setting)}** ({evidence.camp_name})",
         f"Expected {evidence.metric}: {words.expected(evidence)}",
         leaderboard(evidence),
         _caveats(evidence),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def leaderboard(evidence: Evidence) -> str:
@@ -100,12 +104,7 @@ def _settings(evidence: Evidence) -> str:
 
 
 def _expectation(evidence: Evidence) -> str:
-    lines = [f"{evidence.metric} ({evidence.direction}d): {words.expected(evidence)}"]
-    lines += [f"Gain {words.gain(evidence, over)}" for over in ("default", "current")]
-    if evidence.test:
-        figures = ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())
-        lines.append(f"On the test split, looked at once: {figures}")
-    return _list(lines)
+    return _list(words.expectations(evidence))
 
 
 def _arm(evidence: Evidence, row: ArmRow) -> tuple[str, ...]:
@@ -119,7 +118,7 @@ def _arm(evidence: Evidence, row: ArmRow) -> tuple[str, ...]:
         short(row.best_value),
         str(row.n_trials),
         str(row.n_diverged),
-        str(row.state_bytes_per_param),
+        "-" if row.state_bytes_per_param is None else str(row.state_bytes_per_param),
         short(row.seconds_per_step * 1000 if row.seconds_per_step is not None else None),
         ", ".join(marks),
     )
@@ -146,12 +145,34 @@ def _pair(pair: Pair) -> tuple[str, ...]:
         pair.b,
         "-" if pair.difference is None else f"{pair.difference:+.4g}",
         words.interval(pair.ci_low, pair.ci_high),
-        words.p_value(pair.p).removeprefix("p = ").removeprefix("p "),
-        words.p_value(pair.p_holm).removeprefix("p = ").removeprefix("p "),
+        words.bare_p(pair.p),
+        words.bare_p(pair.p_holm),
         short(pair.prob_a_better),
         str(pair.n_pairs),
         named.get(pair.verdict, "undecided"),
     )
+
+
+def _taught(findings: Findings) -> list[str]:
+    """The sections on what the search taught."""
+    budget = [row for curve in findings.curves if curve.budgets for row in analyses.budget_rows(curve)]
+    shares = analyses.importance_rows(findings.importances)
+    diverged = ", ".join(f"{arm} {analyses.diverged_share(findings, arm)}" for arm in findings.points)
+    return [
+        "## Best at a budget",
+        analyses.BUDGET_MEANING,
+        table(analyses.BUDGET_HEAD, budget) if budget else "",
+        _list(analyses.budget_notes(findings)),
+        "## Importance of the settings",
+        analyses.IMPORTANCE_MEANING,
+        table(analyses.IMPORTANCE_HEAD, shares) if shares else "",
+        _list(analyses.importance_notes(findings.importances)),
+        "## Sensitivity to the learning rate",
+        analyses.SENSITIVITY_MEANING,
+        _list(analyses.sensitivity_notes(findings)),
+        "## Edges and divergence",
+        _list([*analyses.edge_notes(findings), f"Trials that diverged in the search: {diverged}."]),
+    ]
 
 
 def _caveats(evidence: Evidence) -> str:
@@ -159,18 +180,8 @@ def _caveats(evidence: Evidence) -> str:
 
 
 def _valid_for(evidence: Evidence) -> str:
-    found = dict(evidence.valid_for)
-    searched = "; ".join(f"{name} {span}" for name, span in found.pop("searched").items())
-    closed = ", ".join(found.pop("not_searched")) or "-"
-    rest = found.pop("recipe", {})
-    lines = [f"recipe: {words.settings(rest)}"] if rest else []
-    lines += [f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in found.items() if value not in ({}, [])]
-    lines += [f"searched: {searched}", f"in the space, but closed at this budget: {closed}"]
-    return _list(lines) + "\n\nAnother batch size, horizon or regulariser wants a search of its own."
-
-
-def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    rest = "Another batch size, horizon or regulariser wants a search of its own."
+    return f"{_list(words.valid_for(evidence))}\n\n{rest}"
 
 
 def _cost(evidence: Evidence) -> str:

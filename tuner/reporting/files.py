@@ -5,26 +5,29 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from tuner.analysis.evidence import Evidence
-from tuner.records import RunRecord, TrialRecord
 from tuner.reporting.document import markdown
-from tuner.spec import StudySpec
+from tuner.reporting.dossier import Dossier
+
+FILES = ("report.html", "recommendation.json", "recommendation.md", "learning_curves.png", "values_by_arm.png")
+"""What a recommendation is written to, what people open first at the head."""
 
 
-def write_all(
-    evidence: Evidence, spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], folder: Path
-) -> list[Path]:
-    """Write recommendation.json, recommendation.md and both pictures; return their paths."""
+def write_all(dossier: Dossier, folder: Path) -> list[Path]:
+    """Write the report, recommendation.json, recommendation.md and both pictures; return their paths."""
     from tuner.reporting.pictures import learning_curves, values_by_arm
+    from tuner.reporting.report.page import html
 
     folder.mkdir(parents=True, exist_ok=True)
-    document = json.dumps(evidence.to_json(), indent=2, allow_nan=False) + "\n"
+    spec, trials, runs = dossier.spec, dossier.trials, dossier.runs
+    document = json.dumps(dossier.to_json(), indent=2, allow_nan=False) + "\n"
+    page = markdown(dossier.evidence, findings=dossier.findings)
     return [
+        _whole(folder / "report.html", lambda path: _text(path, html(dossier))),
         _whole(folder / "recommendation.json", lambda path: _text(path, document)),
-        _whole(folder / "recommendation.md", lambda path: _text(path, markdown(evidence))),
+        _whole(folder / "recommendation.md", lambda path: _text(path, page)),
         _whole(folder / "learning_curves.png", lambda path: learning_curves(spec, trials, runs, path)),
         _whole(folder / "values_by_arm.png", lambda path: values_by_arm(spec, trials, runs, path)),
     ]

@@ -92,6 +92,7 @@ def clock(seconds: float | None) -> str:
 
 PHASES = {
     "explore": "searching",
+    "noise": "measuring the noise between seeds",
     "confirm": "confirming the finalists on fresh seeds",
     "reference": "measuring the default and your settings on the same seeds",
     "test": "evaluating the test split once",

@@ -34,10 +34,10 @@ def learning_curves(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequen
 
     Of more arms than there are colours, the best few are in colour and the others pale.
     """
-    curves = _curves(spec, trials, runs)
+    curves = finalist_curves(spec, trials, runs)
     figure, axes = _figure(8.0, max(4.6, 0.42 * len(curves)))
     ends: list[tuple[float, str, str]] = []
-    bands = {arm: _band(rows) for arm, rows in curves.items()}
+    bands = {arm: band(rows) for arm, rows in curves.items()}
     ranked = sorted(bands, key=lambda arm: -spec.sign * float(bands[arm][2][-1]))
     spoken = set(ranked if len(ranked) <= len(PALETTE) else ranked[: len(PALETTE) - 1])
     numbers = {arm: number for number, arm in enumerate(arm for arm in curves if arm in spoken)}
@@ -54,7 +54,7 @@ def learning_curves(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequen
         ends.append((float(middle[-1]), f"{arm}  ({seeds})", colour))
     fresh = any(run.spec.phase is Phase.CONFIRM for run in runs)
     what = "mean and range over fresh seeds" if fresh else "their runs in the search"
-    _focus(axes, curves)
+    focus(axes, curves)
     _direct_labels(axes, ends)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(spec.metric)
@@ -71,7 +71,7 @@ def values_by_arm(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence
     chosen, samples = finalists(spec, trials, runs), contest(spec, trials, runs).samples
     values = search_values(spec, runs)
     fresh = {arm: [v * spec.sign for v in samples.scores[arm] if math.isfinite(v)] for arm in chosen}
-    low, high = _range([*values.values(), *(v for row in fresh.values() for v in row)], spec.sign)
+    low, high = scale([*values.values(), *(v for row in fresh.values() for v in row)], spec.sign)
     bad = _diverged(runs)
     border, notes = low if spec.sign > 0 else high, {}
     for number, arm in enumerate(arms):
@@ -104,7 +104,7 @@ def values_by_arm(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence
     return _save(figure, path)
 
 
-def _curves(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Curves:
+def finalist_curves(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Curves:
     """The finite measurements of the finalists on fresh seeds; of the search where there are none."""
     state = contest(spec, trials, runs)
     seeds = set(state.samples.seeds)
@@ -126,7 +126,7 @@ def _points(run: RunRecord, metric: str) -> tuple[Any, Any]:
     return np.array([step for step, _ in kept], dtype=float), np.array([value for _, value in kept], dtype=float)
 
 
-def _band(rows: Sequence[tuple[Any, Any]]) -> tuple[Any, Any, Any, Any]:
+def band(rows: Sequence[tuple[Any, Any]]) -> tuple[Any, Any, Any, Any]:
     """Steps, lowest, mean, highest; a step counts only if all runs that got that far measured it."""
     by_step: dict[float, list[float]] = defaultdict(list)
     for steps, values in rows:
@@ -160,7 +160,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _focus(axes: Axes, curves: Curves) -> None:
+def focus(axes: Axes, curves: Curves) -> None:
     """Leave the first steps off the scale where they would flatten the rest."""
     everything = [value for rows in curves.values() for _, values in rows for value in values]
     if not everything:
@@ -229,7 +229,7 @@ def _diverged(runs: Sequence[RunRecord]) -> Mapping[str, list[int]]:
     return found
 
 
-def _range(values: Sequence[float], sign: int) -> tuple[float, float]:
+def scale(values: Sequence[float], sign: int) -> tuple[float, float]:
     """The scale: all values, unless some are hopelessly far on the bad side."""
     data = np.array([v for v in values if math.isfinite(v)])
     if not len(data):

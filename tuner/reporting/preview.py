@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tuner.analysis.looks import smallest_decisive
+from tuner.analysis.advice import outlook
+from tuner.analysis.family import fewest_trials
+from tuner.analysis.looks import looks_of, smallest_decisive
 from tuner.analysis.plan import plan_cost
+from tuner.fidelity import PRUNE
 from tuner.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting, short
+from tuner.reporting.known_settings import known_table
 from tuner.reporting.live import clock
-from tuner.search.proposals import split
+from tuner.search.proposals import split_for
 from tuner.space import SearchSpace
 from tuner.spec import StudySpec
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from tuner.training.workloads.base import Workload
 
 TIMED_STEPS = 20
+_OUT_OF_REACH = 0.2
 
 
 def pages(spec: StudySpec) -> Iterator[RenderableType]:
@@ -36,6 +41,7 @@ def pages(spec: StudySpec) -> Iterator[RenderableType]:
     )
     yield space_table(spec.space)
     yield plan_table(spec)
+    yield known_table(spec)
     yield Text(confirmation(spec))
 
 
@@ -75,8 +81,7 @@ def plan_table(spec: StudySpec) -> Table:
     for name in ("arm", "known settings", "Sobol points", f"model-based ({spec.sampler})", "dimensions"):
         table.add_column(name, justify="left" if name == "arm" else "right")
     for arm in spec.arms:
-        known = sum(arm.encode(setting) is not None for setting in arm.known)
-        parts = split(spec.sampler, spec.budget.planned, known)
+        parts = split_for(spec.sampler, spec.budget.planned, arm)
         model = str(parts.model) if spec.budget.trials_per_arm else "all others"
         table.add_row(arm.arm, str(parts.known), str(parts.sobol), model, str(len(arm.dimensions)))
     return table
@@ -87,15 +92,65 @@ def confirmation(spec: StudySpec) -> str:
     cost = plan_cost(spec, len(spec.arms))
     if not cost.seeds:
         return f"Confirmation: none (max_runs is {spec.confirmation.max_runs}); without it no arm can be called better."
+    noise = f"{cost.noise} runs that show the noise between seeds, then " if cost.noise else ""
     text = (
-        f"Confirmation: {len(spec.arms)} finalists on {cost.seeds} fresh seeds ({cost.confirm} runs at most), then "
-        f"{cost.references} runs of the default{' and your settings' if spec.current else ''} on the same seeds and "
-        f"{cost.test} for the test split: {cost.total} runs at most."
+        f"Confirmation: {noise}{len(spec.arms)} finalists on {cost.seeds} fresh seeds ({cost.confirm} runs at most), "
+        f"then {cost.references} runs of the default{' and your settings' if spec.current else ''} on the same seeds"
+        f" and {cost.test} for the test split: {cost.total} runs at most."
     )
-    needed = smallest_decisive(cost.looks[-1].level)
-    if cost.seeds < needed:
-        text += f" With {cost.seeds} seeds no arm can be called better: that takes {needed} at least."
-    return text
+    return "\n".join([text, *_sight(spec), *_families(spec)])
+
+
+def _sight(spec: StudySpec) -> Iterator[str]:
+    """What the planned seeds can tell apart, and whether a tie is within their reach."""
+    seen = outlook(spec, len(spec.arms))
+    if seen is None or len(spec.arms) < 2:
+        return
+    needed, worst = smallest_decisive(looks_of(spec, len(spec.arms))[-1].level), "whatever the shape of the noise"
+    if seen.seeds < needed:
+        yield f"With {seen.seeds} seeds no arm can be called better: that takes {needed} at least."
+    elif seen.smallest is None:
+        yield f"{seen.seeds} seeds see no difference reliably (in 80 % of studies, {worst})."
+    else:
+        yield (
+            f"{seen.seeds} seeds see in 80 % of studies, {worst}, that one finalist is better if it wins on"
+            f" {100 * seen.smallest:.0f} % of the seeds."
+        )
+    if seen.advised is not None and seen.advised > seen.seeds:
+        yield f"To see 75 % as reliably takes {seen.advised} seeds (confirmation.seeds)."
+    margin = "" if spec.confirmation.min_effect is None else ", if min_effect is as large"
+    yield (
+        f"Two equal finalists come out as 'no practical difference' in {100 * seen.ties:.0f} % of studies with a margin"
+        f" of one standard deviation of the noise between seeds{margin}."
+    )
+    if seen.seeds_for_ties is not None and seen.seeds < seen.seeds_for_ties:
+        reach = "out of reach" if seen.ties < _OUT_OF_REACH else "unlikely"
+        yield (
+            f"So a tie is {reach} at {seen.seeds} seeds: {seen.seeds_for_ties} find one in every second study; a"
+            " larger confirmation.min_effect, if you can live with it, in more."
+        )
+
+
+def _families(spec: StudySpec) -> Iterator[str]:
+    """Whether the claim about families can be assessed: from so many independent trials."""
+    if len(spec.arms) < 2:
+        return
+    if spec.fidelity.kind == PRUNE or len(spec.fidelity.ladder(spec.horizon)) > 1:
+        yield (
+            f"The verdict will be about settings, not families: fidelity: {spec.fidelity.kind} chooses which trials"
+            " reach the full horizon, and what is chosen is no sample. To judge families, take fidelity: full."
+        )
+        return
+    least, counts = fewest_trials(spec.confirmation.alpha), {}
+    for arm in spec.arms:
+        parts = split_for(spec.sampler, spec.budget.planned, arm)
+        counts[arm.arm] = parts.sobol + (parts.model if spec.sampler == "random" else 0)
+    few = [f"{arm} {count}" for arm, count in counts.items() if count < least]
+    if few:
+        yield (
+            f"The verdict will be about settings, not families: to judge the luck of a search takes {least} independent"
+            f" trials per arm (Sobol or random), here {', '.join(few)}. More trials, or sampler: random, give more."
+        )
 
 
 def groups(spec: StudySpec) -> Iterator[RenderableType]:
@@ -206,7 +261,7 @@ def cost(spec: StudySpec, seconds: Mapping[str, tuple[float, float]]) -> Rendera
     total = 0.0
     for arm, (step, evaluation) in seconds.items():
         run = steps * step + evaluations * evaluation
-        search, confirm = run * spec.budget.planned, run * after.seeds
+        search, confirm = run * spec.budget.planned, run * (after.seeds + after.noise // len(spec.arms))
         total += search + confirm
         table.add_row(arm, f"{step * 1000:.2f} ms", f"{run:.2f} s", clock(search), clock(confirm))
     rest = (after.references + after.test) * max(steps * s + evaluations * e for s, e in seconds.values())

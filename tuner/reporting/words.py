@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tuner.analysis.contest import INCONCLUSIVE, SINGLE, TIE, WINNER
+from tuner.analysis.contest import COMPARED, GIVEN, INCONCLUSIVE, OUTSIDE, SINGLE, TIE, WINNER
 from tuner.analysis.evidence import ArmRow, Evidence
+from tuner.analysis.looks import method_of
 from tuner.analysis.references import Gain
+from tuner.families import camp_name
 from tuner.recipe import changed
-from tuner.records import Scalar, short
+from tuner.records import Scalar, Setting, short
 
 HEADLINES: Mapping[str, str] = {
     WINNER: "Better",
@@ -40,6 +42,15 @@ def p_value(p: float | None) -> str:
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
+def bare_p(p: float | None) -> str:
+    """Return a p-value as a cell of a table.
+
+    >>> bare_p(0.03125), bare_p(0.00001), bare_p(None)
+    ('0.031', '< 0.0001', '-')
+    """
+    return p_value(p).removeprefix("p = ").removeprefix("p ")
+
+
 def linked(text: str) -> str:
     """Turn arXiv numbers into Markdown links.
 
@@ -55,6 +66,8 @@ def percent(confidence: float) -> str:
 
 def expected(evidence: Evidence) -> str:
     found = evidence.expected
+    if found.value is None:
+        return "nothing: none of its runs completed"
     if found.source == "search":
         return f"{short(found.value)} (one run of the search: expect less of a fresh one)"
     seeds = f"{found.n} fresh seed{'s' if found.n != 1 else ''}"
@@ -94,11 +107,15 @@ def settings(values: Mapping[str, Scalar]) -> str:
 
 
 def schedule(evidence: Evidence) -> str:
+    return timing(evidence.setting)
+
+
+def timing(setting: Setting) -> str:
     """The kind, then its parameters that are not zero, the warm-up's shape only where there is a warm-up."""
-    rest = {name: value for name, value in evidence.schedule.items() if name != "kind" and value}
+    rest = {name: value for name, value in setting.schedule.items() if name != "kind" and value}
     if not rest.get("warmup"):
         rest.pop("warmup_shape", None)
-    return str(evidence.schedule["kind"]) + (f" ({settings(rest)})" if rest else "")
+    return str(setting.schedule["kind"]) + (f" ({settings(rest)})" if rest else "")
 
 
 def recipe(evidence: Evidence) -> str:
@@ -112,8 +129,75 @@ def confirmed(row: ArmRow) -> str:
     return f"{short(row.mean)} ({interval(row.ci_low, row.ci_high)})" if row.ci_low is not None else short(row.mean)
 
 
+def rests_on(evidence: Evidence) -> list[str]:
+    """Say what the verdict rests on: seeds, pairs, test, levels, the smallest effect that matters."""
+    seeds = [row.n_confirmed for row in evidence.arms if row.n_confirmed]
+    if not seeds:
+        return ["Nothing but the search: no run on a fresh seed has ended. The best of many noisy trials is lucky."]
+    span = f"{min(seeds)} to {max(seeds)}" if min(seeds) < max(seeds) else str(seeds[0])
+    lines = [
+        f"Fresh seeds that the search never used: {span} per arm, with the same seeds, data order and initialisation in"
+        " every arm. One finalist per arm was fixed before they were drawn."
+    ]
+    if any(pair.n_pairs for pair in evidence.pairs):
+        levels = ", ".join(f"{look.level:.3g} at {look.seeds} seeds" for look in evidence.looks)
+        method = method_of(evidence.looks, evidence.alpha)
+        lines.append(f"The test: {method}. A pair is decided where p is at most {levels}: {evidence.alpha:g} together.")
+    if evidence.min_effect is not None:
+        least = short(evidence.min_effect)
+        lines.append(f"What matters in practice: differences of {least} and more ({effect(evidence)}).")
+    return lines
+
+
+def effect(evidence: Evidence) -> str:
+    """Say where the smallest effect that matters comes from."""
+    where = {
+        GIVEN: "as asked",
+        OUTSIDE: "one standard deviation of the noise between seeds, measured on runs that do not enter the comparison",
+        COMPARED: "one standard deviation of the noise between seeds, measured on the compared runs themselves",
+    }
+    return where[evidence.min_effect_source]
+
+
+def family(evidence: Evidence) -> str:
+    """Say what holds for the families, beyond these settings; empty where nothing was assessed."""
+    found = evidence.family
+    if found.kind == WINNER:
+        return f"{found.arm or camp_name(found.camp or '')} is the better family here: {found.reason}."
+    if found.kind == TIE:
+        return f"The families tie as well: {found.reason}."
+    return f"Not shown for the families: {found.reason}." if found.kind == INCONCLUSIVE else ""
+
+
+def expectations(evidence: Evidence) -> list[str]:
+    """Say what to expect of the recommended setting: its value, the gains, the test split."""
+    lines = [f"{evidence.metric} ({evidence.direction}d): {expected(evidence)}"]
+    lines += [f"Gain {gain(evidence, over)}" for over in ("default", "current")]
+    if evidence.test:
+        figures = ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())
+        lines.append(f"On the test split, looked at once: {figures}")
+    return lines
+
+
+def valid_for(evidence: Evidence) -> list[str]:
+    """Say what the answer holds for, and what was not searched."""
+    found = dict(evidence.valid_for)
+    searched = "; ".join(f"{name} {span}" for name, span in found.pop("searched").items())
+    closed = ", ".join(found.pop("not_searched")) or "-"
+    rest = found.pop("recipe", {})
+    lines = [f"recipe: {settings(rest)}"] if rest else []
+    lines += [f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in found.items() if value not in ({}, [])]
+    return [*lines, f"searched: {searched}", f"in the space, but closed at this budget: {closed}"]
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def next_steps(evidence: Evidence) -> list[str]:
     """Say what to do now, most useful first; commands as they are typed."""
+    if evidence.recording:
+        return _next_records(evidence)
     name, codes = evidence.study, {caveat.code for caveat in evidence.caveats}
     steps = []
     needed = evidence.verdict.seeds_needed
@@ -132,4 +216,24 @@ def next_steps(evidence: Evidence) -> list[str]:
     if "many_diverged" in codes:
         steps.append("Lower the upper end of the learning rate where many runs diverged.")
     steps.append(f"tuner recommend {name} --json    (the same, for programs)")
+    return steps
+
+
+def _next_records(evidence: Evidence) -> list[str]:
+    """What to record next, where somebody else trains."""
+    codes, needed = {caveat.code for caveat in evidence.caveats}, evidence.verdict.seeds_needed
+    steps = []
+    if "not_confirmed" in codes:
+        steps.append("Train the best setting of each arm on ten fresh seeds, the same for all: runs of phase confirm.")
+    elif "arm_not_confirmed" in codes:
+        steps.append("Train the best settings of the other arms on the seeds of the confirmed ones.")
+    if needed:
+        steps.append(f"Train the finalists on fresh seeds, the same for all, {needed} in all: enough 4 times of 5.")
+    elif evidence.verdict.kind == INCONCLUSIVE and "not_confirmed" not in codes:
+        steps.append("Say with --min-effect what difference matters to you; seeds alone will not settle it.")
+    if "edge_of_range" in codes:
+        steps.append("Try settings beyond the edge that the recommended one touches.")
+    if "many_diverged" in codes:
+        steps.append("Lower the upper end of the learning rate where many runs diverged.")
+    steps.append("tuner analyze ... --json    (the same, for programs)")
     return steps

@@ -6,10 +6,12 @@ from SQL when a study is resumed; a proposal reaches SQL in one transaction, com
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -23,7 +25,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tuner.errors import StorageError
 from tuner.recipe import told
 from tuner.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord, derive_seed
-from tuner.search.proposals import random_point, sobol_point, split
+from tuner.search.cube import Cube
+from tuner.search.ladder import Ladder, Seen, Step
+from tuner.search.proposals import SURROGATE, random_point, sobol_point, split_for
+from tuner.search.surrogate import Array
 from tuner.settings import hide_secrets
 from tuner.space import ArmSpace, Dimension
 
@@ -55,10 +60,27 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
 
 
 class ArmSearch:
-    """Proposes settings for one arm, and learns from what is told."""
+    """Proposes settings for one arm, and learns from what is told.
 
-    def __init__(self, space: ArmSpace, sampler: str, seed: int, planned: int, study: optuna.Study, sign: int) -> None:
+    ``costs`` are the shares of a full run that the ladder's rungs take; (1.0,) where every run is a full one.
+    ``catalogue`` restricts proposals to these coordinates, such as those of a recorded table.
+    """
+
+    def __init__(
+        self,
+        space: ArmSpace,
+        sampler: str,
+        seed: int,
+        planned: int,
+        study: optuna.Study,
+        sign: int,
+        costs: Sequence[float] = (1.0,),
+        catalogue: Sequence[Mapping[str, Scalar]] = (),
+    ) -> None:
         self.space = space
+        self.costs = tuple(costs)
+        self._cube = Cube(space, catalogue)
+        self._ladder = Ladder(costs, self._cube.labels)
         self._sampler = sampler
         self._seed = seed
         self._study = study
@@ -66,7 +88,7 @@ class ArmSearch:
         self._distributions = {d.name: distribution(d) for d in space.dimensions}
         encoded = [(setting, space.encode(setting)) for setting in space.known]
         self._known = [(setting, point) for setting, point in encoded if point is not None]
-        self.split = split(sampler, planned, len(self._known))
+        self.split = split_for(sampler, planned, space)
         self._shadow = optuna.create_study(
             direction="maximize" if sign > 0 else "minimize",
             storage=optuna.storages.InMemoryStorage(),
@@ -79,10 +101,41 @@ class ArmSearch:
         for index in sorted(self._in_sql):
             self._shadow.add_trial(self._in_sql[index])
 
-    def propose(self, index: int) -> TrialRecord:
+    def point(self, coordinates: Mapping[str, Scalar]) -> tuple[float, ...]:
+        """Return where a trial lies in the unit cube, as :class:`tuner.search.ladder.Seen` wants it."""
+        return self._cube.point(coordinates)
+
+    def next(self, seen: Sequence[Seen], offered: int, budget: float, left: float) -> Step | None:
+        """Return what this arm would train next, ``left`` of its ``budget`` (in full runs) to spend; None for nothing.
+
+        A function of its arguments, the seed and the space alone.
+        """
+        if len(self.costs) == 1 and (self._sampler != SURROGATE or offered < self.split.known + self.split.sobol):
+            return Step(0) if left >= 1.0 - 1e-9 else None
+        return self._ladder.next(seen, self._candidates(seen, offered), budget, left, offered)
+
+    def _candidates(self, seen: Sequence[Seen], offered: int) -> Array:
+        """New points to choose from: the surrogate's own, or the one that another sampler comes to next."""
+        if self._sampler != SURROGATE:
+            at = self._cube.snapped(self._plain(offered))
+            return np.array([self._cube.point(at)])
+        highest = max((one.rung for one in seen if math.isfinite(one.score)), default=0)
+        ended = [one for one in seen if one.rung == highest and math.isfinite(one.score)]
+        best = max(ended, key=lambda one: one.score, default=None)
+        seed = derive_seed(self._seed, self.space.arm, "candidates", len(seen))
+        return self._cube.candidates(best.point if best else None, [one.point for one in seen], seed)
+
+    def _plain(self, index: int) -> dict[str, Scalar]:
+        """A proposal that learns nothing: the next point of the design."""
+        if self._sampler == "random":
+            return random_point(self.space, self._seed, index)
+        return sobol_point(self.space, self._seed, index - self.split.known)
+
+    def propose(self, index: int, at: Sequence[float] | None = None) -> TrialRecord:
         """Propose the setting with this index and put it into SQL as a running Optuna trial.
 
-        If a kill struck between Optuna's tables and ours, the proposal is in SQL already, and is adopted.
+        ``at`` is the point that :meth:`next` chose, if it did. If a kill struck between Optuna's tables and ours, the
+        proposal is in SQL already, and is adopted.
         """
         if index in self._in_sql:
             return self._record(self._in_sql[index])
@@ -93,12 +146,16 @@ class ArmSearch:
             assert encoded is not None
             point = encoded
             source = self.space.source_of(setting)
-        elif index < self.split.known + self.split.sobol or self._sampler == "sobol":
-            source, point = Source.SOBOL, sobol_point(self.space, self._seed, index - self.split.known)
+        elif at is not None and self._sampler == SURROGATE:
+            point = self._cube.coordinates(at)
         elif self._sampler == "random":
-            source, point = Source.RANDOM, random_point(self.space, self._seed, index)
+            source, point = Source.RANDOM, self._plain(index)
+        elif index < self.split.known + self.split.sobol or self._sampler in ("sobol", SURROGATE):
+            source, point = Source.SOBOL, self._plain(index)
         else:
             point, attrs = self._from_model(index)
+        if (snapped := self._cube.snapped(point)) != point:
+            setting, point = None, snapped
         setting = setting or self.space.decode(point)
         trial = create_trial(
             state=TrialState.RUNNING,
@@ -138,8 +195,20 @@ class ArmSearch:
         """The known settings that will be proposed."""
         return tuple(setting for setting, _ in self._known[: self.split.known])
 
+    def leave(self, trial: TrialRecord, rung: int, value: float | None) -> None:
+        """Tell Optuna that a trial's ladder ended below the full horizon: pruned, with the value that it had there."""
+        with _database_errors():
+            frozen = self._study.get_trials(deepcopy=False)[self._in_sql[trial.index].number]
+            if frozen.state.is_finished():
+                return
+            for study, number in ((self._study, frozen.number), (self._shadow, trial.index)):
+                mine = study.get_trials(deepcopy=False)[number]
+                if value is not None and rung not in mine.intermediate_values:
+                    optuna.trial.Trial(study, mine._trial_id).report(value, rung)
+                study.tell(number, state=TrialState.PRUNED)
+
     def tell(self, trial: TrialRecord, result: RunResult, worst: float | None = None) -> None:
-        """Tell Optuna how a trial's ladder ended; telling twice changes nothing.
+        """Tell Optuna how a trial's ladder ended at the full horizon, or broke off; telling twice changes nothing.
 
         Divergence is told as COMPLETE with the worst finite value of the arm (or ``worst``, the run's own, before
         the arm has one) and a violated constraint, the sooner the worse; told as FAIL the sampler would ignore
@@ -186,9 +255,17 @@ def _database_errors() -> Iterator[None]:
 
 
 def open_arm(
-    storage: optuna.storages.BaseStorage, study: str, space: ArmSpace, sampler: str, seed: int, planned: int, sign: int
+    storage: optuna.storages.BaseStorage,
+    study: str,
+    space: ArmSpace,
+    sampler: str,
+    seed: int,
+    planned: int,
+    sign: int,
+    costs: Sequence[float] = (1.0,),
+    catalogue: Sequence[Mapping[str, Scalar]] = (),
 ) -> ArmSearch:
-    """Open the Optuna study ``<study>/<arm>``, made if it is not there."""
+    """Open the Optuna study ``<study>/<arm>``, made if it is not there; the rest as in :class:`ArmSearch`."""
     with _database_errors():
         in_sql = optuna.create_study(
             study_name=f"{study}/{space.arm}",
@@ -198,7 +275,7 @@ def open_arm(
             sampler=optuna.samplers.RandomSampler(seed=0),
             pruner=optuna.pruners.NopPruner(),
         )
-    return ArmSearch(space, sampler, seed, planned, in_sql, sign)
+    return ArmSearch(space, sampler, seed, planned, in_sql, sign, costs, catalogue)
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:

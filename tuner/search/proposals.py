@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import qmc
 
-from tuner.records import Scalar, derive_seed
+from tuner.records import Scalar, Source, derive_seed
 from tuner.space import ArmSpace
 
-MODELS = ("tpe", "gp", "cmaes")
+SURROGATE = "surrogate"
+MODELS = (SURROGATE, "tpe", "gp", "cmaes")
 SOBOL_CAP = 32
 
 
@@ -24,16 +25,21 @@ class Split:
     model: int
 
 
-def split(sampler: str, trials: int, known: int) -> Split:
+def split(sampler: str, trials: int, known: int, wanted: int = 1) -> Split:
     """Divide ``trials`` proposals. Model-based samplers start after a power of two of Sobol points.
+
+    Known settings get half of the proposals at most, and one for each of the first ``wanted``: the family's default and
+    the user's own.
 
     About half of what the known settings leave over, rounded down to a power of two (a Sobol sequence is even
     only there), goes to Sobol points.
 
     >>> split("tpe", 12, known=1), split("tpe", 3, known=1), split("sobol", 12, known=2)
     (Split(known=1, sobol=4, model=7), Split(known=1, sobol=1, model=1), Split(known=2, sobol=10, model=0))
+    >>> split("tpe", 12, known=9), split("tpe", 3, known=5, wanted=2)
+    (Split(known=6, sobol=2, model=4), Split(known=2, sobol=1, model=0))
     """
-    known = min(known, trials)
+    known = min(known, max(trials // 2, wanted), trials)
     left = trials - known
     if sampler == "sobol":
         return Split(known, left, 0)
@@ -41,6 +47,12 @@ def split(sampler: str, trials: int, known: int) -> Split:
         return Split(known, 0, left)
     sobol = min(SOBOL_CAP, 1 << ((left // 2).bit_length() - 1)) if left >= 2 else left
     return Split(known, sobol, left - sobol)
+
+
+def split_for(sampler: str, trials: int, space: ArmSpace) -> Split:
+    """Divide an arm's proposals, by how many of its known settings lie inside its space."""
+    inside = [space.source_of(setting) for setting in space.known if not space.outside(setting)]
+    return split(sampler, trials, len(inside), sum(source in (Source.DEFAULT, Source.CURRENT) for source in inside))
 
 
 def sobol_point(space: ArmSpace, seed: int, index: int) -> dict[str, Scalar]:

@@ -136,7 +136,7 @@ class MlflowMirror:
         """Connect, and learn once what MLflow holds of this study."""
         if self._client is not None:
             return
-        client, name = _connect(self.uri), f"tuner/{self.study}"
+        client, name = connect(self.uri), f"tuner/{self.study}"
         found = client.get_experiment_by_name(name)
         if found is None:
             folder = places.artifact_folder(self.uri)
@@ -275,7 +275,7 @@ class MlflowMirror:
         return self._sources.get(key)
 
 
-def _connect(uri: str) -> Any:
+def connect(uri: str) -> Any:
     """Open a client that says nothing, sends no telemetry, and leaves trying again to the mirror.
 
     MLflow's second try of a request whose answer was lost would create a run twice; the mirror's looks for it first.

@@ -52,6 +52,7 @@ def make_spec(arms: Sequence[str] = ("sgdm", "adamw"), **changes: Any) -> StudyS
         "budget": {"trials_per_arm": 4},
         **changes,
     }
+    data["confirmation"] = {"noise_seeds": 0, **changes.get("confirmation", {})}
     return read_spec(Section(data, "test"))
 
 
@@ -136,6 +137,7 @@ class Book:
             batches.append(batch)
             chosen = finalists(self.spec, self.trials, self.runs)
             seeds = [self.spec.confirm_seed(chosen, i) for i in range(200)]
+            seeds += [self.spec.noise_seed(chosen, i) for i in range(20)]
             for request in batch:
                 self.end(request, answer(request, seeds.index(request.seed)), tests={"test_accuracy": 0.9})
         return batches

@@ -4,12 +4,14 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from analysis.records import Book, make_spec, started
 from tuner.analysis.finalists import competing, finalists
 from tuner.analysis.plan import next_runs, plan_cost
 from tuner.analysis.recommendation import recommend
+from tuner.analysis.stats import pooled_sd
 from tuner.records import Outcome, Phase, RunRequest, Source, State
 
 CURRENT = {"family": "adamw", "learning_rate": 3e-3}
@@ -184,6 +186,56 @@ class TestReferences:
     def test_switched_off(self) -> None:
         book = started(confirmation={"references": False, "test": False})
         assert phases(book.follow(noisy(sgdm=0.95))) == {Phase.CONFIRM: 14}
+
+
+class TestTheNoise:
+    def test_finalists_show_their_noise_first_on_seeds_of_their_own(self) -> None:
+        book = started(confirmation={"noise_seeds": 4})
+        batches = book.follow(noisy(sgdm=0.95, adamw=0.951))
+        assert [len(batch) for batch in batches][:3] == [8, 14, 6]
+        assert phases(batches[:1]) == {Phase.NOISE: 8}
+        assert phases(batches)[Phase.NOISE] == 8
+        seeds = {request.seed for request in batches[0]}
+        assert len(seeds) == 4
+        assert not seeds & {request.seed for batch in batches[1:] for request in batch}
+
+    def test_their_noise_is_the_smallest_effect_and_nothing_else(self) -> None:
+        book = started(confirmation={"noise_seeds": 4})
+        book.follow(noisy(sgdm=0.95, adamw=0.951))
+        found = recommend(book.spec, book.trials, book.runs)
+        groups = [
+            np.array([run.value for run in book.runs if run.spec.phase is Phase.NOISE and run.spec.arm == arm])
+            for arm in ("sgdm", "adamw")
+        ]
+        assert found.min_effect == pytest.approx(pooled_sd(groups))
+        assert found.min_effect_source == "outside"
+        assert "min_effect_assumed" in {c.code for c in found.caveats}
+        quiet = Book(book.spec, book.trials, [run for run in book.runs if run.spec.phase is not Phase.NOISE])
+        without = recommend(quiet.spec, quiet.trials, quiet.runs)
+        assert (without.pairs[0].difference, without.pairs[0].p) == (found.pairs[0].difference, found.pairs[0].p)
+        assert without.min_effect_source == "comparison"
+        assert "min_effect_from_comparison" in {c.code for c in without.caveats}
+
+    @pytest.mark.parametrize("plan", [{"min_effect": 0.01}, {"noise_seeds": 0}, {"noise_seeds": 1}])
+    def test_none_where_it_is_not_needed(self, plan: dict[str, float]) -> None:
+        book = started(confirmation={"noise_seeds": 4, **plan})
+        assert phases([book.asked()]) == {Phase.CONFIRM: 14}
+        assert plan_cost(book.spec, 2).noise == 0
+
+    @pytest.mark.parametrize(
+        ("most", "noise"), [(20, 0), (23, 0), (24, 4), (29, 8), (30, 0), (33, 0), (34, 4), (50, 8)]
+    )
+    def test_under_the_cap_they_take_what_is_left(self, most: int, noise: int) -> None:
+        book = started(confirmation={"noise_seeds": 4, "max_runs": most})
+        found = phases(book.follow(noisy(sgdm=0.95, adamw=0.951)))
+        assert found[Phase.NOISE] == plan_cost(book.spec, 2).noise == noise
+        assert found[Phase.NOISE] + found[Phase.CONFIRM] + found[Phase.REFERENCE] <= most
+
+    def test_a_confirmation_that_began_without_them_gets_none(self) -> None:
+        book = started()
+        first = book.asked()[0]
+        book.end(first, 0.9)
+        assert Phase.NOISE not in phases([book.with_confirmation(noise_seeds=4).asked()])
 
 
 class TestTheCap:

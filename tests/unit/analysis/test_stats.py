@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,35 +8,6 @@ from hypothesis import strategies as st
 from analysis.simulated import simulate
 from tuner.analysis import stats
 from tuner.analysis.looks import extension_level, looks_for, smallest_decisive
-
-numbers = st.lists(st.floats(-100, 100, allow_nan=False), min_size=1, max_size=9)
-
-
-@given(numbers)
-@settings(max_examples=60, deadline=None)
-def test_the_sign_flip_test_counts_all_flips(rows: list[float]) -> None:
-    flips = [
-        abs(sum(s * x for s, x in zip(signs, rows, strict=True)))
-        for signs in itertools.product((1, -1), repeat=len(rows))
-    ]
-    bar = abs(sum(rows)) - 1e-12 * sum(map(abs, rows)) * (1 + 1e-9)
-    slack = 1e-9 * (1 + sum(map(abs, rows)))
-    p = stats.sign_flip_p(rows)
-    assert sum(f >= bar + slack for f in flips) / len(flips) <= p <= sum(f >= bar - slack for f in flips) / len(flips)
-    assert p == stats.sign_flip_p([-x for x in rows])
-
-
-def test_above_fourteen_pairs_random_flips_and_the_normal_limit_agree() -> None:
-    rows = np.random.default_rng(0).normal(0.4, 1.0, size=(6, 20))
-    assert stats.sign_flip_ps(rows) == pytest.approx(stats.sign_flip_ps_fast(rows), abs=0.02)
-    assert stats.sign_flip_p(np.ones(40)) == pytest.approx(1 / 20_001)
-
-
-def test_the_monte_carlo_test_is_cut_into_blocks_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = np.random.default_rng(1).normal(0.3, 1.0, size=(3, 16))
-    whole = stats.sign_flip_ps(rows)
-    monkeypatch.setattr(stats, "_CHUNK", 50_000)
-    assert stats.sign_flip_ps(rows) == pytest.approx(whole, abs=0.01)
 
 
 def test_equivalence_is_the_interval_inside_the_margin() -> None:

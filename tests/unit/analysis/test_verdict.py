@@ -70,7 +70,8 @@ class TestKinds:
         assert found.arm == "sgdm"
 
     def test_more_than_a_thousand_seeds_in_words(self) -> None:
-        found = judge(spread(0.9502), spread(0.95, seed=1), confirmation={"min_effect": 0.0})
+        a, b = spread(0.9502, 40), spread(0.95, 40, seed=1)
+        found = judge(a, b, confirmation={"min_effect": 0.0, "seeds": 40})
         assert found.verdict.seeds_needed is None
         assert "more than 1,000" in found.verdict.reason
 
@@ -227,6 +228,9 @@ class TestEvidence:
         assert {"study", "metric", "direction", "alpha", "min_effect", "verdict", "family_verdict"} <= set(study)
         assert {"kind", "arm", "camp", "seeds_needed", "sentence"} <= set(study["verdict"])
         assert study["family_verdict"]["kind"] == "not_assessed"
+        assert set(study["family_verdict"]) == {"kind", "arm", "camp", "seeds_needed", "reason", "p"}
+        assert study["verdict"]["method"].startswith("paired sign flips")
+        assert study["min_effect_source"] == "comparison"
         assert {"arm", "camp", "params", "schedule", "why"} <= set(study["recommended"])
         wanted = {"a", "b", "difference", "ci_low", "ci_high", "p", "p_holm", "prob_a_better", "n_pairs", "verdict"}
         assert wanted == set(study["pairs"][0])

@@ -35,7 +35,7 @@ def toy(**changes: object) -> StudySpec:
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_pages_for_every_space(space: str, trials: int, sampler: str) -> None:
     arms = ["sgdm", "nag", "adamw", "adam", "nadam"] if space == "five-families" else ["sgdm", "adamw"]
-    spec = make_spec(space=space, arms=arms, budget={"trials_per_arm": trials}, sampler=sampler)
+    spec = make_spec(space=space, arms=arms, budget={"trials_per_arm": trials}, sampler=sampler, fidelity="full")
     text = text_of(*preview.pages(spec))
     assert f"Study toy: maximize val_accuracy of my.work:Load, 3 epochs a run, {trials} trials per arm" in text
     for arm in spec.arms:
@@ -72,6 +72,23 @@ def test_the_confirmation_in_words() -> None:
     assert "and your settings" in preview.confirmation(make_spec(current={"family": "sgdm"}))
     assert "Confirmation: none" in preview.confirmation(make_spec(confirmation={"max_runs": 0}))
     assert "no arm can be called better" in preview.confirmation(make_spec(confirmation={"seeds": 3}))
+    assert "8 runs that show the noise" in preview.confirmation(make_spec(confirmation={"noise_seeds": 4}))
+
+
+def test_what_the_seeds_can_see_in_words() -> None:
+    text = preview.confirmation(make_spec(fidelity="full"))
+    assert "10 seeds see in 80 % of studies" in text
+    assert "To see 75 % as reliably takes" in text
+    assert "a tie is unlikely at 10 seeds" in text
+    assert "takes 4 independent trials per arm (Sobol or random), here sgdm 1, adamw 1" in text
+    assert "a tie is out of reach at 6 seeds" in preview.confirmation(make_spec(confirmation={"seeds": 6}))
+    chosen = preview.confirmation(make_spec(horizon={"epochs": 9}, fidelity="ladder"))
+    assert "fidelity: ladder chooses which trials reach the full horizon" in chosen
+    plan = {"confirmation": {"seeds": 60}, "budget": {"trials_per_arm": 9}}
+    many = preview.confirmation(make_spec(sampler="random", fidelity="full", **plan))
+    assert "takes" not in many
+    assert "independent" not in many
+    assert "no practical difference" not in preview.confirmation(make_spec(("sgdm",)))
 
 
 def test_the_param_groups_of_each_arm() -> None:

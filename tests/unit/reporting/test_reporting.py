@@ -17,6 +17,7 @@ from tuner.families import FAMILIES
 from tuner.records import Measurement, Outcome, Setting
 from tuner.reporting import card, document, files, pictures, words
 from tuner.reporting.build import Recommendation, build
+from tuner.workflow import dossier
 
 ARMS = ("sgdm", "adamw")
 BAD = Outcome.DIVERGED
@@ -60,16 +61,11 @@ class TestEveryKindOfAnswer:
 
     def test_is_written_to_files(self, name: str, tmp_path: Path) -> None:
         book = BOOKS[name]()
-        paths = files.write_all(evidence_of(book), book.spec, book.trials, book.runs, tmp_path / "new")
-        assert [p.name for p in paths] == [
-            "recommendation.json",
-            "recommendation.md",
-            "learning_curves.png",
-            "values_by_arm.png",
-        ]
+        paths = files.write_all(dossier(book.spec, book.trials, book.runs), tmp_path / "new")
+        assert tuple(p.name for p in paths) == files.FILES
         assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(p.name for p in paths)
-        assert json.loads(paths[0].read_text())["studies"][0]["study"] == "toy"
-        assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths[2:])
+        assert json.loads(paths[1].read_text())["studies"][0]["study"] == "toy"
+        assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths[3:])
 
 
 class TestWords:
@@ -122,11 +118,12 @@ def test_a_failing_picture_leaves_no_half_file(tmp_path: Path, monkeypatch: pyte
     book = BOOKS["winner"]()
     monkeypatch.setattr(pictures, "values_by_arm", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        files.write_all(evidence_of(book), book.spec, book.trials, book.runs, tmp_path)
+        files.write_all(dossier(book.spec, book.trials, book.runs), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "learning_curves.png",
         "recommendation.json",
         "recommendation.md",
+        "report.html",
     ]
 
 

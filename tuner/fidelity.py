@@ -1,0 +1,77 @@
+"""How long the search's runs train: in full, on a ladder of horizons, or pruned; what trains is not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.documents import Section
+from tuner.records import Horizon
+
+FULL, LADDER, PRUNE = "full", "ladder", "prune"
+FIDELITIES = (FULL, LADDER, PRUNE)
+PRUNERS = ("median", "asha")
+LEAST = {"epochs": 1.0, "steps": 50.0}
+"""A rung below this is left out: so short a schedule says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How the search trains.
+
+    ``ladder``: ``rungs`` horizons, each ``reduction`` times the one below, or the ``horizons`` given (the full one left
+    out). ``prune``: full horizons, stopped on the way by ``pruner``.
+    """
+
+    kind: str = FULL
+    rungs: int = 3
+    reduction: int = 3
+    horizons: tuple[float, ...] = ()
+    pruner: str = PRUNERS[0]
+
+    def ladder(self, full: Horizon) -> tuple[Horizon, ...]:
+        """Return the horizons of the rungs, the full one last; whole epochs and whole steps.
+
+        >>> [str(rung) for rung in Fidelity("ladder").ladder(Horizon(18, "epochs"))]
+        ['2 epochs', '6 epochs', '18 epochs']
+        >>> [str(rung) for rung in Fidelity("ladder").ladder(Horizon(5, "epochs"))]
+        ['1 epochs', '2 epochs', '5 epochs']
+        """
+        if self.kind != LADDER:
+            return (full,)
+        given = self.horizons or [round(full.amount / self.reduction**k) for k in range(self.rungs - 1, 0, -1)]
+        kept = [amount for amount in given if LEAST[full.unit] <= amount < full.amount or amount in self.horizons]
+        return (*(Horizon(amount, full.unit) for amount in sorted(set(kept))), full)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "rungs": self.rungs,
+            "reduction": self.reduction,
+            "horizons": list(self.horizons),
+            "pruner": self.pruner,
+        }
+
+
+def read_fidelity(section: Section, default: str) -> Fidelity:
+    """Read the key ``fidelity``: a word, or ``{kind: ladder, rungs: 3, reduction: 3}``.
+
+    Raises:
+        InputError: it is neither, or a part does not belong to the kind.
+    """
+    raw = section.take("fidelity", default)
+    if not isinstance(raw, Mapping):
+        return Fidelity(section.choice("fidelity", FIDELITIES, default))
+    inner = section.section("fidelity")
+    kind = inner.choice("kind", FIDELITIES)
+    rungs, reduction = inner.integer("rungs", 3, low=2, high=8), inner.integer("reduction", 3, low=2, high=10)
+    found = inner.take("horizons", [])
+    positive = isinstance(found, list) and all(
+        isinstance(x, int | float) and not isinstance(x, bool) and x > 0 for x in found
+    )
+    if not positive or list(found) != sorted(set(found)):
+        raise inner.error("horizons", f"is {found!r}", "a list of positive numbers that grow, without the full horizon")
+    pruner = inner.choice("pruner", PRUNERS, PRUNERS[0])
+    inner.finish()
+    return Fidelity(kind, rungs, reduction, tuple(float(x) for x in found), pruner)

@@ -1,0 +1,129 @@
+"""One row of a table as texts, read cell by cell into checked values; what the values mean together is not known."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.errors import InputError, Place, wrong
+from tuner.recorded.rows import NOT_RECORDED, number
+from tuner.records import Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The cells of a row by column, stripped, and where it stands; a line of None means that ``source`` says it."""
+
+    cells: Mapping[str, str]
+    source: str
+    line: int | None = None
+
+    def error(self, column: str, found: str, expected: str, todo: str = "") -> InputError:
+        return InputError(wrong(Place(self.source, self.line, column), found, expected, todo))
+
+    def text(self, column: str, default: str = "") -> str:
+        return self.cells.get(column) or default
+
+    def name(self, column: str) -> str:
+        """Return a text that must be there."""
+        found = self.text(column)
+        if not found:
+            raise self.error(column, "is empty", "a name")
+        return found
+
+    def choice(self, column: str, choices: Sequence[str]) -> str:
+        found = self.text(column)
+        if found not in choices:
+            raise self.error(column, f"is {found!r}", f"one of {', '.join(choices)}")
+        return found
+
+    def whole(self, column: str, low: float = -math.inf) -> int:
+        """Return a whole number; 42.0 is one too, as tables with gaps write it."""
+        found = self._float(column)
+        if found is None or not found.is_integer() or found < low:
+            bound = f" of at least {low:g}" if math.isfinite(low) else ""
+            raise self.error(column, f"is {self.text(column)!r}", f"a whole number{bound}")
+        try:
+            return int(self.text(column))
+        except ValueError:
+            return int(found)
+
+    def positive(self, column: str, zero: bool = False) -> float | None:
+        """Return a finite number above 0 (or 0, where ``zero`` allows it); None for an empty cell."""
+        if not self.text(column):
+            return None
+        found = self._float(column)
+        if found is None or not math.isfinite(found) or found < 0 or (found == 0 and not zero):
+            expected = "a finite number of at least 0" if zero else "a finite number above 0"
+            raise self.error(column, f"is {self.text(column)!r}", f"{expected}, or nothing")
+        return found
+
+    def number(self, column: str) -> float | None:
+        """Return a number, NaN and infinities included; None for an empty cell."""
+        if not self.text(column):
+            return None
+        found = self._float(column)
+        if found is None:
+            raise self.error(column, f"is {self.text(column)!r}", "a number, or nothing")
+        return found
+
+    def scalar(self, column: str) -> Scalar | None:
+        """Return a number, true or false, or the text that it is; None for an empty cell."""
+        text = self.text(column)
+        if not text:
+            return None
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        found = self._float(column)
+        if found is None:
+            return text
+        if not math.isfinite(found):
+            raise self.error(column, f"is {text!r}", "a finite number, a text, or nothing")
+        return number(found)
+
+    def mapping(self, column: str) -> dict[str, Scalar]:
+        """Return a JSON object of names and values; what is nested stays as its JSON text, null is left out."""
+        text = self.text(column)
+        if not text:
+            return {}
+        try:
+            found = json.loads(text, parse_constant=_refuse)
+        except ValueError as error:
+            raise self.error(column, f"is {text[:40]!r}, which is no JSON ({error})", _OBJECT) from None
+        if not isinstance(found, dict):
+            raise self.error(column, f"is {text[:40]!r}", _OBJECT)
+        return {name: self._plain(column, name, value) for name, value in found.items() if value is not None}
+
+    def schedule(self, column: str) -> dict[str, Scalar]:
+        """Return a schedule from its name, or from a JSON object with a ``kind``."""
+        text = self.text(column)
+        if not text.startswith("{"):
+            return {"kind": text or NOT_RECORDED}
+        found = self.mapping(column)
+        if not isinstance(found.get("kind"), str) or not found["kind"]:
+            raise self.error(column, f"is {text[:40]!r}", 'a name, or a JSON object with a name under "kind"')
+        return found
+
+    def _plain(self, column: str, name: str, value: Any) -> Scalar:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self.error(f"{column}.{name}", f"is {value}", "a finite number, a text, true or false")
+        if isinstance(value, float):
+            return number(value)
+        return value if isinstance(value, bool | int | str) else json.dumps(value, sort_keys=True)
+
+    def _float(self, column: str) -> float | None:
+        text = self.text(column)
+        try:
+            return None if "_" in text else float(text)
+        except ValueError:
+            return None
+
+
+_OBJECT = 'a JSON object, such as {"learning_rate": 0.1}'
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")

@@ -1,0 +1,78 @@
+"""A recorded run and a point of its curve, as frozen rows; neither files nor our own records are known here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tuner.records import Outcome, Phase, Scalar
+
+NOT_RECORDED = "not recorded"
+"""The kind of a schedule that the recording does not name."""
+PHASES = (Phase.EXPLORE.value, Phase.CONFIRM.value, Phase.NOISE.value)
+"""The phases that a recording may have; noise are runs of a finalist that measure the seed noise and nothing else."""
+EXACT = 2**53
+"""Whole numbers up to here are exact as floats."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """One run of somebody's: the arm, the setting, what it was for, how it ended.
+
+    ``value`` is the metric at the horizon: finite if the run completed, else None. ``horizon`` is in the unit of the
+    curve's steps, ``seconds`` are those of the whole run; None where they are not recorded. ``sampler`` says how the
+    setting was proposed: ``random``, ``sobol``, or anything else, which counts as looking at earlier results.
+    """
+
+    run_id: str
+    arm: str
+    seed: int
+    phase: Phase
+    outcome: Outcome
+    direction: str
+    value: float | None
+    study: str = "runs"
+    metric: str = "value"
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    schedule: Mapping[str, Scalar] = field(default_factory=lambda: {"kind": NOT_RECORDED})
+    horizon: float | None = None
+    seconds: float | None = None
+    sampler: str = ""
+
+    @property
+    def setting(self) -> str:
+        """Schedule and params as one text, the same whatever their order: what makes runs seeds of one trial.
+
+        >>> a = RecordedRun("1", "x", 0, Phase.EXPLORE, Outcome.COMPLETED, "minimize", 0.1, params={"b": 1, "a": 2})
+        >>> a.setting
+        '[{"a": 2, "b": 1}, {"kind": "not recorded"}]'
+        """
+        return json.dumps([plain(self.params), plain(self.schedule)], sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedPoint:
+    """The metric of a run after ``step`` steps; ``seconds`` since its start. A diverged run's value may be NaN."""
+
+    step: int
+    value: float
+    seconds: float | None = None
+
+
+Curves = Mapping[str, Sequence[RecordedPoint]]
+"""run_id -> its points, by step."""
+
+
+def plain(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the values with every number in its one form, so that 1 and 1.0 are the same setting."""
+    return {name: number(value) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def number(value: float) -> int | float:
+    """Return a whole number as an int, where that loses nothing.
+
+    >>> number(3.0), number(0.5), number(1e300)
+    (3, 0.5, 1e+300)
+    """
+    return int(value) if value.is_integer() and abs(value) < EXACT else value

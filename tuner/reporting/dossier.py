@@ -1,0 +1,29 @@
+"""A study as the report needs it: the answer, the records it rests on, what the search taught; nothing is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.analysis.evidence import Evidence
+from tuner.analysis.findings import Findings
+from tuner.records import RunRecord, TrialRecord
+from tuner.spec import StudySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """Everything that is shown of a study."""
+
+    evidence: Evidence
+    spec: StudySpec
+    trials: Sequence[TrialRecord]
+    runs: Sequence[RunRecord]
+    findings: Findings
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recommendation's document, with the key ``analyses`` added to the study."""
+        document = self.evidence.to_json()
+        document["studies"][0]["analyses"] = self.findings.to_json()
+        return document

@@ -1,0 +1,255 @@
+"""The report as one HTML page: what goes where; the words come from ``reporting.words``, the layout is a template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from tuner.analysis.contest import contest
+from tuner.analysis.evidence import ArmRow, Evidence
+from tuner.analysis.verdict import Pair
+from tuner.errors import InputError
+from tuner.recipe import changed
+from tuner.records import Scalar, short
+from tuner.reporting import analyses, card, words
+from tuner.reporting.dossier import Dossier
+from tuner.reporting.live import clock
+from tuner.reporting.report import contest_figures, search_figures
+from tuner.reporting.report.svg import Picture, Style, styles
+
+OPEN_ARMS = 3
+"""With more arms than these, the slices of all but the recommended one are folded."""
+CONTENTS = (
+    ("verdict", "Verdict"),
+    ("why", "Why"),
+    ("rests-on", "Rests on"),
+    ("settings", "Settings"),
+    ("arms", "Arms"),
+    ("differences", "Differences"),
+    ("curves", "Curves"),
+    ("budget", "Budget"),
+    ("slices", "Slices"),
+    ("importance", "Importance"),
+    ("sensitivity", "Sensitivity"),
+    ("cost", "Cost"),
+    ("caveats", "Caveats"),
+    ("code", "Code"),
+)
+"""The sections by their ids, in the order of the page."""
+ARM_HEAD = ("arm", "fresh seeds: mean", "seeds", "best of search", "trials", "diverged", "state B/param", "ms/step", "")
+PAIR_HEAD = ("a − b", "mean", "interval", "p", "p (Holm)", "P(a better)", "pairs", "verdict")
+_GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
+
+
+def html(dossier: Dossier) -> str:
+    """Return the whole page: no script, nothing loaded from elsewhere, the same bytes for the same records."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tuner.reporting.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["ticks"] = _ticks
+    page = environment.get_template("report.html").render(**_content(dossier))
+    return re.sub(r"\n\s*\n+", "\n", page)
+
+
+def _content(dossier: Dossier) -> dict[str, Any]:
+    evidence = dossier.evidence
+    state = contest(dossier.spec, dossier.trials, dossier.runs)
+    measured = [pair for pair in evidence.pairs if pair.n_pairs]
+    shown, untouched = _settings(evidence)
+    looks = styles([arm.arm for arm in dossier.spec.arms], [row.arm for row in evidence.arms])
+    return {
+        "e": evidence,
+        "headline": card.headline(evidence),
+        "setting": words.settings(evidence.setting.hyperparameters),
+        "schedule": words.schedule(evidence),
+        "recipe": words.recipe(evidence),
+        "facts": _facts(dossier),
+        "why": f"Recommended: {evidence.arm} ({evidence.camp_name}): {evidence.why}.",
+        "rests": words.rests_on(evidence),
+        "settings": shown,
+        "untouched": untouched,
+        "expect": words.expectations(evidence),
+        "legend": [(arm, style.name, _GLYPHS[style.marker]) for arm, style in looks.items() if style.spoken],
+        "hidden": [arm for arm, style in looks.items() if not style.spoken],
+        "arms": _drawn(contest_figures.arms(dossier, state, looks)),
+        "arm_rows": [_arm(dossier, row, looks[row.arm]) for row in evidence.arms],
+        "differences": _drawn(contest_figures.differences(dossier, state, looks)),
+        "pairs": [_pair(pair) for pair in measured if evidence.arm in (pair.a, pair.b)],
+        "other_pairs": [_pair(pair) for pair in measured if evidence.arm not in (pair.a, pair.b)],
+        "curves": _drawn(contest_figures.learning_curves(dossier, looks)),
+        "peaks": _peaks(evidence),
+        **_search(dossier, looks),
+        "cost": _cost(evidence),
+        "diverged": [(row.arm, analyses.diverged_share(dossier.findings, row.arm)) for row in evidence.arms],
+        "valid": words.valid_for(evidence),
+        "steps": [_step(step) for step in words.next_steps(evidence)],
+        "exports": _exports(evidence),
+        "contents": CONTENTS,
+        "arm_head": ARM_HEAD,
+        "pair_head": PAIR_HEAD,
+        "family": words.family(evidence),
+    }
+
+
+def _search(dossier: Dossier, looks: dict[str, Style]) -> dict[str, Any]:
+    """The figures and rows of what the search taught."""
+    found, ranked = dossier.findings, [row.arm for row in dossier.evidence.arms]
+    budget = search_figures.best_at_budget(dossier, looks)
+    sliced = {arm: search_figures.slices(dossier, arm, looks[arm]) for arm in ranked}
+    unfolded = set(ranked if len(ranked) <= OPEN_ARMS else [dossier.evidence.arm])
+    important = {i.arm: search_figures.importance(i, looks[i.arm]) for i in found.importances if i.shares}
+    return {
+        "budget": [_panel(arm, [budget[arm]]) for arm in ranked if arm in budget],
+        "budget_rows": [row for curve in found.curves if curve.budgets for row in analyses.budget_rows(curve)],
+        "budget_notes": analyses.budget_notes(found),
+        "slices": [
+            _panel(arm, sliced[arm], "" if sliced[arm] else "no completed trial to draw", arm in unfolded)
+            for arm in ranked
+        ],
+        "edges": analyses.edge_notes(found),
+        "importance": [_panel(arm, [important[arm]]) for arm in ranked if arm in important],
+        "importance_notes": analyses.importance_notes(found.importances),
+        "sensitivity": _drawn(search_figures.sensitivity(dossier, looks)),
+        "sensitivity_notes": analyses.sensitivity_notes(found),
+        "meaning": {
+            "budget": analyses.BUDGET_MEANING,
+            "importance": analyses.IMPORTANCE_MEANING,
+            "sensitivity": analyses.SENSITIVITY_MEANING,
+        },
+        "budget_head": analyses.BUDGET_HEAD,
+    }
+
+
+def _drawn(picture: Picture | None) -> dict[str, Any] | None:
+    return None if picture is None else {"svg": Markup(picture.svg), "caption": picture.caption}
+
+
+def _panel(arm: str, pictures: Sequence[Picture], note: str = "", is_open: bool = True) -> dict[str, Any]:
+    return {"arm": arm, "pictures": [_drawn(p) for p in pictures], "note": note, "is_open": is_open}
+
+
+def _ticks(text: str) -> Markup:
+    """What stands between backticks as code; everything else escaped."""
+    parts = [f"<code>{escape(part)}</code>" if i % 2 else str(escape(part)) for i, part in enumerate(text.split("`"))]
+    return Markup("".join(parts))
+
+
+def _facts(dossier: Dossier) -> list[tuple[str, str, str]]:
+    """The four figures at the top: label, figure, what it means."""
+    evidence, found = dossier.evidence, dossier.evidence.expected
+    span = "" if found.ci_low is None else words.interval(found.ci_low, found.ci_high)
+    seeds = f"{found.n} fresh seeds" if found.source == "confirmation" else "one run of the search, too rosy"
+    gain = evidence.gain("default")
+    span_of_gain = f"{_brief(gain.ci_low)} to {_brief(gain.ci_high)}, {gain.n_pairs} pairs"
+    seconds = evidence.cost["train_seconds"] + evidence.cost["eval_seconds"]
+    return [
+        (f"expected {evidence.metric}", short(found.value), ", ".join(part for part in (span, seeds) if part)),
+        ("gain over the default", "-" if gain.gain is None else f"{gain.gain:+.3g}", gain.reason or span_of_gain),
+        (
+            "spent",
+            f"{evidence.cost['runs']} runs",
+            f"{clock(seconds)} of training and evaluation" if seconds else "their time is not recorded",
+        ),
+        ("caveats", str(len(evidence.caveats)), "read them below before you rely on this"),
+    ]
+
+
+def _brief(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2g}"
+
+
+def _settings(evidence: Evidence) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
+    """The settings that a reader needs, and those of the recipe that nobody touched: name, value, exact value."""
+    told = changed(evidence.setting.recipe)
+    rest = {name: value for name, value in evidence.setting.recipe.items() if name not in told}
+    parts = (("", evidence.setting.hyperparameters), ("schedule.", evidence.schedule), ("recipe.", told))
+    return [row for at, values in parts for row in _values(at, values)], _values("recipe.", rest)
+
+
+def _values(prefix: str, values: Mapping[str, Scalar]) -> list[tuple[str, str, str]]:
+    found = [(f"{prefix}{name}", short(value), str(value)) for name, value in values.items()]
+    return [(name, brief, "" if _same(brief, exact) else exact) for name, brief, exact in found]
+
+
+def _same(brief: str, exact: str) -> bool:
+    return brief == exact or exact == f"{brief}.0"
+
+
+def _arm(dossier: Dossier, row: ArmRow, style: Style) -> dict[str, Any]:
+    marks = ["recommended"] if row.arm == dossier.evidence.arm else []
+    marks += [f"out after {row.dropped_after} seeds"] if row.dropped_after else []
+    marks += [f"{row.n_failed} runs failed"] if row.n_failed else []
+    marks += [f"{row.n_lost} runs lost"] if row.n_lost else []
+    state = "-" if row.state_bytes_per_param is None else short(row.state_bytes_per_param)
+    cells = (
+        words.confirmed(row),
+        str(row.n_confirmed),
+        short(row.best_value),
+        str(row.n_trials),
+        analyses.diverged_share(dossier.findings, row.arm),
+        state,
+        short(None if row.seconds_per_step is None else row.seconds_per_step * 1000),
+        ", ".join(marks) or "-",
+    )
+    return {"arm": row.arm, "colour": style.name, "glyph": _GLYPHS[style.marker], "cells": cells}
+
+
+def _pair(pair: Pair) -> tuple[str, ...]:
+    named = {"a": f"{pair.a} better", "b": f"{pair.b} better", "tie": "no practical difference"}
+    return (
+        f"{pair.a} − {pair.b}",
+        "-" if pair.difference is None else f"{pair.difference:+.4g}",
+        words.interval(pair.ci_low, pair.ci_high),
+        words.bare_p(pair.p),
+        words.bare_p(pair.p_holm),
+        short(pair.prob_a_better),
+        str(pair.n_pairs),
+        named.get(pair.verdict, "undecided"),
+    )
+
+
+def _peaks(evidence: Evidence) -> list[tuple[str, str]]:
+    """Of each finalist what the figure of the schedules cannot show: its peak rate and the schedule's parameters."""
+    return [
+        (row.arm, f"learning rate {short(row.best.hyperparameters.get('learning_rate'))}, {words.timing(row.best)}")
+        for row in evidence.arms
+        if row.best is not None
+    ]
+
+
+def _cost(evidence: Evidence) -> list[tuple[str, ...]]:
+    rows = [
+        (phase, str(row["runs"]), f"{row['train_seconds']:.1f}", f"{row['eval_seconds']:.1f}")
+        for phase, row in evidence.cost["phases"].items()
+        if row["runs"]
+    ]
+    total = evidence.cost
+    return [*rows, ("total", str(total["runs"]), f"{total['train_seconds']:.1f}", f"{total['eval_seconds']:.1f}")]
+
+
+def _step(step: str) -> str:
+    command, _, rest = step.partition("    ")
+    return f"`{command}` {rest}".strip() if step.startswith("tuner ") else step
+
+
+def _exports(evidence: Evidence) -> list[tuple[str, str]]:
+    """The recommended setting in each tool's words; what a tool cannot express is said in its place."""
+    from tuner.reporting.build import Recommendation
+    from tuner.reporting.exports import TARGETS
+
+    recommendation, found = Recommendation(evidence), []
+    for target in TARGETS:
+        try:
+            found.append((target, recommendation.export(target).text))
+        except InputError as error:
+            found.append((target, f"# {error}"))
+    return found

@@ -1,0 +1,88 @@
+"""An arm's space as a unit cube for the surrogate, and candidates in it; what they are worth is not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tuner.records import Scalar
+from tuner.search.surrogate import Array, Index
+from tuner.space import KIND, SCHEDULE, ZERO_SHARE, ArmSpace
+
+UNIFORM, AROUND, NEAR, CROSSED = 200, 80, 60, 80
+"""Candidates drawn anywhere, around the best point so far, near it, and crossed with it."""
+WIDE, NARROW, MUTATED = 0.15, 0.04, 0.3
+UNUSED = 0.5
+
+
+class Cube:
+    """Coordinates of the open dimensions to [0, 1] and back.
+
+    Words become the middles of equal intervals, the zone that means zero is one point, and what a schedule's kind does
+    not use is one point too: there is nothing to learn from it. ``catalogue`` restricts the space to these coordinates,
+    such as the settings of a recorded table: every candidate snaps to the nearest one.
+    """
+
+    def __init__(self, space: ArmSpace, catalogue: Sequence[Mapping[str, Scalar]] = ()) -> None:
+        self.space = space
+        self.labels: Index = np.array([i for i, d in enumerate(space.dimensions) if d.choices], dtype=np.intp)
+        self._used: dict[Scalar | None, frozenset[str]] = {}
+        self._catalogue = list(catalogue)
+        self._places = np.array([self.point(one) for one in self._catalogue])
+
+    def point(self, coordinates: Mapping[str, Scalar]) -> tuple[float, ...]:
+        """Return where coordinates lie in the cube."""
+        used = self._schedule(coordinates)
+        found = []
+        for d in self.space.dimensions:
+            value = coordinates[d.name]
+            if d.name.startswith(SCHEDULE) and d.name != KIND and d.name.removeprefix(SCHEDULE) not in used:
+                found.append(UNUSED)
+            elif d.choices:
+                found.append((list(d.choices).index(value) + 0.5) / len(d.choices))
+            else:
+                share = d.share(value)
+                assert share is not None
+                found.append(ZERO_SHARE / 2 if d.or_zero and d.value(value) == 0 else min(max(share, 0.0), 1.0))
+        return tuple(found)
+
+    def _schedule(self, coordinates: Mapping[str, Scalar]) -> frozenset[str]:
+        """The schedule's parameters that its kind uses."""
+        kind = coordinates.get(KIND)
+        if kind not in self._used:
+            self._used[kind] = frozenset(self.space.decode(coordinates).schedule)
+        return self._used[kind]
+
+    def coordinates(self, point: Sequence[float]) -> dict[str, Scalar]:
+        """Return the coordinates of a point: of the catalogue's nearest, where there is one."""
+        if self._catalogue:
+            return dict(self._catalogue[int(self._nearest(np.array([point]))[0])])
+        return {d.name: d.at(min(u, 1.0 - 1e-12)) for d, u in zip(self.space.dimensions, point, strict=True)}
+
+    def snapped(self, coordinates: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return the catalogue's nearest coordinates; the same ones without a catalogue."""
+        return self.coordinates(self.point(coordinates)) if self._catalogue else dict(coordinates)
+
+    def _nearest(self, points: Array) -> Index:
+        gaps = points[:, None, :] - self._places[None]
+        gaps[..., self.labels] = np.abs(gaps[..., self.labels]) > 1e-9
+        return np.asarray((gaps * gaps).sum(axis=-1).argmin(axis=1), dtype=np.intp)
+
+    def candidates(self, best: Sequence[float] | None, taken: Sequence[Sequence[float]], seed: int) -> Array:
+        """Return new points, drawn everywhere and around the best one so far; none that was taken before."""
+        rng, size = np.random.default_rng(seed), len(self.space.dimensions)
+        parts = [rng.random((UNIFORM, size))]
+        if best is not None:
+            centre = np.asarray(best)
+            parts += [centre + rng.normal(0.0, width, (n, size)) for n, width in ((AROUND, WIDE), (NEAR, NARROW))]
+            if size > 2:
+                parts.append(np.where(rng.random((CROSSED, size)) < MUTATED, rng.random((CROSSED, size)), centre))
+        drawn = np.clip(np.vstack(parts), 0.0, 1.0)
+        if self._catalogue:
+            found = self._places[np.unique(self._nearest(drawn))]
+        else:
+            found = np.array([self.point(self.coordinates(row.tolist())) for row in drawn])
+        old = {tuple(np.round(point, 9)) for point in taken}
+        fresh = [row for row in found if tuple(np.round(row, 9)) not in old]
+        return np.array(fresh).reshape(-1, size)

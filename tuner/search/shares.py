@@ -1,0 +1,39 @@
+"""The importance of the dimensions of one arm, as plain values; Optuna, which computes it, is not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuner.records import Scalar
+
+SHUFFLES = 39
+"""How often the values are shuffled, to see what chance alone reaches."""
+CHANCE = 0.1
+"""A dimension stands out if at most this share of shuffles (and itself) reaches its figure."""
+
+Row = tuple[Mapping[str, Scalar], float]
+"""Coordinates, and a score of which more is better (-inf: diverged)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One dimension's share of the arm's importances (they add up to 1), and how often chance alone reaches it."""
+
+    name: str
+    share: float
+    chance: float
+
+    @property
+    def stands_out(self) -> bool:
+        return self.chance <= CHANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """The shares of one arm, largest first, from ``n`` trials; ``reason`` says why there are none."""
+
+    arm: str
+    n: int
+    shares: tuple[Share, ...] = ()
+    reason: str = ""

@@ -1,0 +1,148 @@
+"""Read the runs of an MLflow experiment as recorded runs; what they mean is said by a mapping, nothing is written.
+
+Experiments that our own mirror wrote need none: their tags say what each run was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tuner.errors import InputError
+from tuner.recorded.export import without_repeats
+from tuner.recorded.mapping import Columns, TrackedRun, curves_of, json_of, recorded_runs
+from tuner.recorded.rows import PHASES, Curves, RecordedRun
+from tuner.records import Outcome
+from tuner.settings import hide_secrets
+from tuner.space import SCHEDULE
+from tuner.tracking import pages, places
+from tuner.tracking.mlflow_runs import connect
+
+_OURS = {
+    "run_id": f"tags.{pages.RUN_TAG}",
+    "study": f"tags.{pages.STUDY_TAG}",
+    "arm": "tags.arm",
+    "seed": "tags.seed",
+    "phase": "tags.phase",
+    "outcome": "tags.outcome",
+    "sampler": "tags.source",
+    "value": "metrics.value",
+    "seconds": "metrics.train_seconds",
+    "schedule": "attributes.schedule",
+    "horizon": "attributes.horizon",
+}
+_ENDED = {outcome.value for outcome in Outcome}
+
+
+def read_experiment(name: str, uri: str, mapping: Columns | None) -> tuple[tuple[RecordedRun, ...], Curves]:
+    """Return the recorded runs of an experiment (or of all that are called ``name/...``), and their curves.
+
+    Raises:
+        InputError: there is no such experiment, it holds no ended run, or its runs do not fit the mapping.
+    """
+    client = connect(places.check(uri))
+    try:
+        found = _experiments(client, name)
+        shown = [(experiment.name, list(_runs(client, experiment.experiment_id))) for experiment in found]
+    except Exception as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"MLflow at {hide_secrets(uri)} did not answer: {type(error).__name__}: {error}") from error
+    if not found:
+        known = ", ".join(sorted(e.name for e in client.search_experiments(max_results=50))) or "none"
+        raise InputError(f"MLflow at {hide_secrets(uri)} has no experiment {name!r}; expected one of its own: {known}.")
+    rows: list[RecordedRun] = []
+    curves: dict[str, Any] = {}
+    for title, runs in shown:
+        some, points = _mirrored(client, title, runs) if mapping is None else _mapped(client, title, runs, mapping)
+        rows += some
+        curves |= points
+    if not rows:
+        raise InputError(f"MLflow experiment {name!r} holds no run that has ended; expected at least one.")
+    return tuple(rows), curves
+
+
+def _experiments(client: Any, name: str) -> list[Any]:
+    exact = client.get_experiment_by_name(name)
+    if exact is not None:
+        return [exact]
+    found = [e for e in client.search_experiments() if e.name.startswith(f"{name}/")]
+    return sorted(found, key=lambda experiment: str(experiment.name))
+
+
+def _runs(client: Any, experiment: str) -> Iterator[Any]:
+    token = None
+    while True:
+        found = client.search_runs([experiment], max_results=1000, order_by=["attributes.run_id"], page_token=token)
+        yield from found
+        if not (token := found.token):
+            return
+
+
+def _tracked(run: Any) -> TrackedRun:
+    info, data = run.info, run.data
+    seconds = repr((info.end_time - info.start_time) / 1000) if info.end_time and info.start_time else ""
+    attributes = {"run_id": info.run_id, "run_name": info.run_name or "", "status": info.status, "seconds": seconds}
+    return TrackedRun(attributes, dict(data.params), dict(data.tags), dict(data.metrics))
+
+
+def _mapped(client: Any, title: str, runs: Iterable[Any], mapping: Columns) -> tuple[Sequence[RecordedRun], Curves]:
+    tracked, rows = recorded_runs([_tracked(run) for run in runs], mapping, title, f"MLflow experiment {title!r}")
+    if mapping.curve is None:
+        return rows, {}
+    ids = {row.run_id: run.run_id for row, run in zip(rows, tracked, strict=True)}
+    return rows, curves_of({row: _history(client, run, mapping.curve) for row, run in ids.items()}, rows)
+
+
+def _mirrored(client: Any, title: str, runs: Iterable[Any]) -> tuple[Sequence[RecordedRun], Curves]:
+    """Our own mirror's runs: the parent of a study says what is measured, each run the rest."""
+    parents: dict[str, TrackedRun] = {}
+    children: dict[str, list[TrackedRun]] = {}
+    for run in map(_tracked, runs):
+        ledger = run.tags.get(pages.LEDGER_TAG, "")
+        if pages.RUN_TAG in run.tags:
+            children.setdefault(ledger, []).append(run)
+        elif pages.STUDY_TAG in run.tags:
+            parents[ledger] = run
+    if not children:
+        raise InputError(
+            f"MLflow experiment {title!r} was not written by tuner; expected a mapping that says which param, tag or "
+            "metric is the arm, the seed, the value. Give one with --mapping FILE."
+        )
+    rows: list[RecordedRun] = []
+    curves: dict[str, Any] = {}
+    for number, ledger in enumerate(sorted(set(children) & set(parents))):
+        some, points = _study(client, title, parents[ledger], children[ledger])
+        mark = f" ({number + 1})" if number else ""  # a study of the same name from another ledger
+        rows += [replace(row, study=row.study + mark, run_id=row.run_id + mark) for row in some]
+        curves |= {run_id + mark: found for run_id, found in points.items()}
+    return rows, curves
+
+
+def _study(
+    client: Any, title: str, parent: TrackedRun, runs: Sequence[TrackedRun]
+) -> tuple[Sequence[RecordedRun], Curves]:
+    metric = parent.params.get("metric", "value")
+    mapping = Columns({**_OURS, "direction": parent.params.get("direction", ""), "metric": metric})
+    ended = [_unfolded(run) for run in runs if run.tags.get("phase") in PHASES and run.tags.get("outcome") in _ENDED]
+    tracked, found = recorded_runs(ended, mapping, title, f"MLflow experiment {title!r}")
+    rows = without_repeats(found)
+    ids = {run.tags[pages.RUN_TAG]: run.run_id for run in tracked}
+    key = f"measured.{metric}" if metric in pages.RESERVED else pages.clean(metric)
+    return rows, curves_of({row.run_id: _history(client, ids[row.run_id], key) for row in rows}, rows)
+
+
+def _unfolded(run: TrackedRun) -> TrackedRun:
+    """The mirror's params taken apart again: the schedule, the horizon, the settings."""
+    timing = {k.removeprefix(SCHEDULE): v for k, v in run.params.items() if k.startswith(SCHEDULE)}
+    rest = {k: v for k, v in run.params.items() if k not in ("family", "horizon") and not k.startswith(SCHEDULE)}
+    horizon = run.params.get("horizon", "").partition(" ")[0]
+    return replace(run, params=rest, attributes={**run.attributes, "schedule": json_of(timing), "horizon": horizon})
+
+
+def _history(client: Any, run_id: str, metric: str) -> list[tuple[int, float, float]]:
+    points = client.get_metric_history(run_id, metric)
+    start = min((point.timestamp for point in points), default=0)
+    points = sorted(points, key=lambda point: (point.step, point.timestamp))
+    return [(point.step, point.value, (point.timestamp - start) / 1000) for point in points]
