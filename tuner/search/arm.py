@@ -6,6 +6,7 @@ from SQL when a study is resumed; a proposal reaches SQL in one transaction, com
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from tuner.recipe import told
 from tuner.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord, derive_seed
 from tuner.search.cube import Cube
 from tuner.search.ladder import Ladder, Seen, Step
-from tuner.search.proposals import SURROGATE, random_point, sobol_point, split_for
+from tuner.search.proposals import SURROGATE, random_point, sobol_point, split, split_for
 from tuner.search.surrogate import Array
 from tuner.settings import hide_secrets
 from tuner.space import ArmSpace, Dimension
@@ -63,7 +64,7 @@ class ArmSearch:
     """Proposes settings for one arm, and learns from what is told.
 
     ``costs`` are the shares of a full run that the ladder's rungs take; (1.0,) where every run is a full one.
-    ``catalogue`` restricts proposals to these coordinates, such as those of a recorded table.
+    ``catalogue`` restricts proposals to the settings of these trials, such as those of a recorded table.
     """
 
     def __init__(
@@ -75,20 +76,20 @@ class ArmSearch:
         study: optuna.Study,
         sign: int,
         costs: Sequence[float] = (1.0,),
-        catalogue: Sequence[Mapping[str, Scalar]] = (),
+        catalogue: Sequence[TrialRecord] = (),
     ) -> None:
         self.space = space
         self.costs = tuple(costs)
         self._cube = Cube(space, catalogue)
-        self._ladder = Ladder(costs, self._cube.labels)
+        self._ladder = Ladder(costs, self._cube.labels, len(space.dimensions))
         self._sampler = sampler
         self._seed = seed
         self._study = study
         self._sign = sign
         self._distributions = {d.name: distribution(d) for d in space.dimensions}
-        encoded = [(setting, space.encode(setting)) for setting in space.known]
+        encoded = [(setting, space.encode(setting)) for setting in (() if catalogue else space.known)]
         self._known = [(setting, point) for setting, point in encoded if point is not None]
-        self.split = split_for(sampler, planned, space)
+        self.split = split(sampler, planned, 0) if catalogue else split_for(sampler, planned, space)
         self._shadow = optuna.create_study(
             direction="maximize" if sign > 0 else "minimize",
             storage=optuna.storages.InMemoryStorage(),
@@ -99,7 +100,15 @@ class ArmSearch:
         for trial in study.get_trials(deepcopy=False):
             self._in_sql.setdefault(int(trial.user_attrs[INDEX]), trial)  # a fenced-off driver may have added a twin
         for index in sorted(self._in_sql):
-            self._shadow.add_trial(self._in_sql[index])
+            self._shadow.add_trial(self._on_these_axes(self._in_sql[index]))
+
+    def _on_these_axes(self, trial: FrozenTrial) -> FrozenTrial:
+        """The trial with the ranges of now: samplers model together only what all trials have on the same axis."""
+        if set(trial.params) != set(self._distributions):
+            return trial
+        found = copy.copy(trial)
+        found.distributions = dict(self._distributions)
+        return found
 
     def point(self, coordinates: Mapping[str, Scalar]) -> tuple[float, ...]:
         """Return where a trial lies in the unit cube, as :class:`tuner.search.ladder.Seen` wants it."""
@@ -112,7 +121,7 @@ class ArmSearch:
         """
         if len(self.costs) == 1 and (self._sampler != SURROGATE or offered < self.split.known + self.split.sobol):
             return Step(0) if left >= 1.0 - 1e-9 else None
-        return self._ladder.next(seen, self._candidates(seen, offered), budget, left, offered)
+        return self._ladder.next(seen, lambda: self._candidates(seen, offered), budget, left, offered)
 
     def _candidates(self, seen: Sequence[Seen], offered: int) -> Array:
         """New points to choose from: the surrogate's own, or the one that another sampler comes to next."""
@@ -156,7 +165,7 @@ class ArmSearch:
             point, attrs = self._from_model(index)
         if (snapped := self._cube.snapped(point)) != point:
             setting, point = None, snapped
-        setting = setting or self.space.decode(point)
+        setting = setting or self._cube.setting(point)
         trial = create_trial(
             state=TrialState.RUNNING,
             params=point,
@@ -187,7 +196,7 @@ class ArmSearch:
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         index, source = int(trial.user_attrs[INDEX]), Source(trial.user_attrs[SOURCE])
-        setting = self._known[index][0] if index < self.split.known else self.space.decode(trial.params)
+        setting = self._known[index][0] if index < self.split.known else self._cube.setting(trial.params)
         return TrialRecord(self.space.arm, index, source, setting, trial.params, trial.number)
 
     @property
@@ -263,7 +272,7 @@ def open_arm(
     planned: int,
     sign: int,
     costs: Sequence[float] = (1.0,),
-    catalogue: Sequence[Mapping[str, Scalar]] = (),
+    catalogue: Sequence[TrialRecord] = (),
 ) -> ArmSearch:
     """Open the Optuna study ``<study>/<arm>``, made if it is not there; the rest as in :class:`ArmSearch`."""
     with _database_errors():

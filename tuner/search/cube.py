@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tuner.records import Scalar
+from tuner.records import Scalar, Setting, TrialRecord
 from tuner.search.surrogate import Array, Index
 from tuner.space import KIND, SCHEDULE, ZERO_SHARE, ArmSpace
 
@@ -20,24 +20,23 @@ class Cube:
     """Coordinates of the open dimensions to [0, 1] and back.
 
     Words become the middles of equal intervals, the zone that means zero is one point, and what a schedule's kind does
-    not use is one point too: there is nothing to learn from it. ``catalogue`` restricts the space to these coordinates,
-    such as the settings of a recorded table: every candidate snaps to the nearest one.
+    not use is one point too: there is nothing to learn from it. ``catalogue`` restricts the space to these trials,
+    such as those of a recorded table: every candidate snaps to the nearest one.
     """
 
-    def __init__(self, space: ArmSpace, catalogue: Sequence[Mapping[str, Scalar]] = ()) -> None:
+    def __init__(self, space: ArmSpace, catalogue: Sequence[TrialRecord] = ()) -> None:
         self.space = space
         self.labels: Index = np.array([i for i, d in enumerate(space.dimensions) if d.choices], dtype=np.intp)
         self._used: dict[Scalar | None, frozenset[str]] = {}
         self._catalogue = list(catalogue)
-        self._places = np.array([self.point(one) for one in self._catalogue])
+        self._places = np.array([self.point(one.coordinates) for one in self._catalogue])
 
     def point(self, coordinates: Mapping[str, Scalar]) -> tuple[float, ...]:
         """Return where coordinates lie in the cube."""
-        used = self._schedule(coordinates)
         found = []
         for d in self.space.dimensions:
             value = coordinates[d.name]
-            if d.name.startswith(SCHEDULE) and d.name != KIND and d.name.removeprefix(SCHEDULE) not in used:
+            if d.name.startswith(SCHEDULE) and d.name != KIND and not self._uses(coordinates, d.name):
                 found.append(UNUSED)
             elif d.choices:
                 found.append((list(d.choices).index(value) + 0.5) / len(d.choices))
@@ -47,18 +46,31 @@ class Cube:
                 found.append(ZERO_SHARE / 2 if d.or_zero and d.value(value) == 0 else min(max(share, 0.0), 1.0))
         return tuple(found)
 
-    def _schedule(self, coordinates: Mapping[str, Scalar]) -> frozenset[str]:
-        """The schedule's parameters that its kind uses."""
+    def _uses(self, coordinates: Mapping[str, Scalar], name: str) -> bool:
+        """Whether the schedule's kind has this parameter."""
         kind = coordinates.get(KIND)
         if kind not in self._used:
             self._used[kind] = frozenset(self.space.decode(coordinates).schedule)
-        return self._used[kind]
+        return name.removeprefix(SCHEDULE) in self._used[kind]
 
     def coordinates(self, point: Sequence[float]) -> dict[str, Scalar]:
         """Return the coordinates of a point: of the catalogue's nearest, where there is one."""
         if self._catalogue:
-            return dict(self._catalogue[int(self._nearest(np.array([point]))[0])])
+            return dict(self._catalogue[self._index(point)].coordinates)
         return {d.name: d.at(min(u, 1.0 - 1e-12)) for d, u in zip(self.space.dimensions, point, strict=True)}
+
+    def nearest(self, coordinates: Mapping[str, Scalar]) -> int:
+        """Return the place in the catalogue of its nearest trial."""
+        return self._index(self.point(coordinates))
+
+    def _index(self, point: Sequence[float]) -> int:
+        return int(self._nearest(np.array([point]))[0])
+
+    def setting(self, coordinates: Mapping[str, Scalar]) -> Setting:
+        """Return the setting that coordinates stand for: the catalogue's, where there is one."""
+        if self._catalogue:
+            return self._catalogue[self.nearest(coordinates)].setting
+        return self.space.decode(coordinates)
 
     def snapped(self, coordinates: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return the catalogue's nearest coordinates; the same ones without a catalogue."""

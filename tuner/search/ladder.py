@@ -10,7 +10,7 @@ trained in full: the short horizon lies there (see :func:`agreement`). Every cho
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,8 @@ FULL_SHARE = 0.4
 """The share of the budget that full runs get where the rungs agree."""
 AGREE = 0.8
 """A rank correlation from which on the short horizon is trusted."""
-PRIOR_PAIRS = 4
-"""How many pairs of settings the belief is worth that rungs agree."""
+PRIOR_AGREEMENT, PRIOR_PAIRS = 0.8, 4
+"""What is believed before any pair was seen, and how many pairs that belief is worth."""
 DESIGN_SHARE = 0.2
 """The share of the budget that the first, space-filling screening may take."""
 CLOSE = 0.02
@@ -71,7 +71,7 @@ def agreement(seen: Sequence[Seen]) -> float:
     for one in seen:
         if not math.isnan(one.score):
             by_rung.setdefault(one.rung, {})[one.trial] = one.score
-    total, weight = PRIOR_PAIRS * AGREE, float(PRIOR_PAIRS)
+    total, weight = PRIOR_PAIRS * PRIOR_AGREEMENT, float(PRIOR_PAIRS)
     rungs = sorted(by_rung)
     for low in rungs:
         pairs = [
@@ -90,26 +90,28 @@ def agreement(seen: Sequence[Seen]) -> float:
 class Ladder:
     """The policy of one arm. ``costs`` are the rungs' shares of a full run, up to 1; ``labels`` as in the surrogate."""
 
-    def __init__(self, costs: Sequence[float], labels: Index) -> None:
+    def __init__(self, costs: Sequence[float], labels: Index, dimensions: int) -> None:
+        self._dimensions = dimensions
         self.costs = tuple(costs)
         self.top = len(costs) - 1
         self._labels = labels
         self._fits: dict[int, Parameters] = {}
 
-    def next(self, seen: Sequence[Seen], candidates: Array, budget: float, left: float, offered: int) -> Step | None:
+    def next(
+        self, seen: Sequence[Seen], candidates: Callable[[], Array], budget: float, left: float, offered: int
+    ) -> Step | None:
         """Choose the next run, or None when nothing that is affordable is worth it.
 
-        ``candidates`` are new points; ``offered`` is how many settings have been proposed; ``left`` is what is left of
-        ``budget``, in full runs.
+        ``candidates`` draws new points; ``offered`` is how many settings have been proposed; ``left`` is what is left
+        of ``budget``, in full runs.
         """
-        dimensions = candidates.shape[1]
         if left < self.costs[0] - SMALL:
             return None
         kept = self._kept(seen, budget, left)
-        if offered < design_size(budget, self.costs, dimensions):
+        if offered < design_size(budget, self.costs, self._dimensions):
             affordable = self.top == 0 or left - self.costs[0] >= min(kept, 1) - SMALL
             return Step(0) if affordable else Step(self.top)
-        return self._informed(seen, candidates, left, kept)
+        return self._informed(seen, candidates(), left, kept)
 
     def _kept(self, seen: Sequence[Seen], budget: float, left: float) -> float:
         """How much of what is left is kept for full runs."""
@@ -120,7 +122,7 @@ class Ladder:
 
     def _informed(self, seen: Sequence[Seen], candidates: Array, left: float, kept: float) -> Step | None:
         points, rungs, values = self._data(seen)
-        model = self._model(points, rungs, values)
+        model = self._model(seen, points, rungs, values)
         highest = {one.trial: max(o.rung for o in seen if o.trial == one.trial) for one in seen}
         places = {one.trial: one.point for one in seen}
         dead = {one.trial for one in seen if one.score == -math.inf}
@@ -159,12 +161,11 @@ class Ladder:
         spread = float(values.std())
         return points, rungs, (values - values.mean()) / (spread or 1.0)
 
-    def _model(self, points: Array, rungs: Index, values: Array) -> Surrogate:
-        """The surrogate; its parameters are fitted anew whenever a fifth more has been seen."""
+    def _model(self, seen: Sequence[Seen], points: Array, rungs: Index, values: Array) -> Surrogate:
+        """The surrogate; its parameters are fitted anew whenever a fifth more has been seen, and to that alone."""
         size = _fit_size(len(values))
         if size not in self._fits:
-            first = Surrogate(points[:size], rungs[:size], values[:size], self.top, self._labels)
-            self._fits[size] = first.parameters
+            self._fits[size] = Surrogate(*self._data(seen[:size]), self.top, self._labels).parameters
         return Surrogate(points, rungs, values, self.top, self._labels, self._fits[size])
 
 

@@ -1,0 +1,253 @@
+"""Strategies that search in a recorded table: the product's own ``Study``, and what people use in its place.
+
+Each returns, per arm, what it paid for in order. Budgets are in full-run equivalents per arm.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+from replay_table import Table
+
+from tuner.fidelity import FULL, LADDER, PRUNE, Fidelity
+from tuner.ports import RunSource, Signal
+from tuner.records import Assignment, Outcome, RunResult, derive_seed
+from tuner.search.arm import distribution, open_arm
+from tuner.search.cube import Cube
+from tuner.spec import Budget, Resources, StudySpec
+from tuner.storage.ledger import Ledger
+from tuner.study import Study
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+SMALL = 1e-9
+
+
+@dataclass(slots=True)
+class Spending:
+    """What one arm has paid for: after how many full runs which settings had been trained in full."""
+
+    spent: float = 0.0
+    full: list[tuple[float, int]] = field(default_factory=list)
+    paid: set[tuple[int, float]] = field(default_factory=set)
+
+    def pay(self, trial: int, share: float, reaches_end: bool) -> None:
+        """A setting that is asked for twice is paid once."""
+        if (trial, share) in self.paid:
+            return
+        self.paid.add((trial, share))
+        self.spent += share
+        if reaches_end:
+            self.full.append((self.spent, trial))
+
+
+Spendings = dict[str, Spending]
+
+TUNER = {
+    "tuner-ladder": (LADDER, "surrogate", "compare"),
+    "tuner-full": (FULL, "surrogate", "compare"),
+    "tuner-prune": (PRUNE, "surrogate", "compare"),
+    "tuner-optimise": (LADDER, "surrogate", "optimise"),
+}
+OTHERS = ("random", "tpe", "tpe-group", "asha")
+STRATEGIES = (*TUNER, *OTHERS)
+
+
+def search(table: Table, strategy: str, budget: float, seed: int) -> Spendings:
+    """Spend the budget on the table."""
+    if strategy in TUNER:
+        return _study(table, strategy, int(budget), seed)
+    if strategy == "tpe-group":
+        return _tpe_group(table, budget, seed)
+    if strategy == "asha":
+        return _asha(table, budget, seed)
+    return {arm: _alone(table, arm, strategy, budget, derive_seed(seed, arm)) for arm in table.trials}
+
+
+class TableExecutor:
+    """An executor that looks runs up in place of training them."""
+
+    def __init__(self, table: Table, numbers: dict[tuple[str, str], int]) -> None:
+        self._table, self._numbers = table, numbers
+        self.spendings: Spendings = {arm: Spending() for arm in table.trials}
+
+    def prepare(self) -> None:
+        """Nothing to get ready."""
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+    def run(self, source: RunSource) -> None:
+        clock = 0.0
+        while isinstance(found := source.ask(), Assignment):
+            clock += 1.0
+            self._train(source, found, clock)
+        assert found is Signal.FINISHED
+
+    def _train(self, source: RunSource, assignment: Assignment, clock: float) -> None:
+        spec = assignment.spec
+        trial, horizon = self._numbers[spec.arm, spec.setting.fingerprint], spec.horizon.amount
+        outcome, value, curve = self._table.shown(spec.arm, trial, horizon)
+        share = horizon / self._table.horizon
+        for measured in curve:
+            if not source.observe(assignment, (measured,)):
+                self.spendings[spec.arm].pay(trial, measured.step / self._table.horizon, False)
+                source.release(assignment)
+                return
+        self.spendings[spec.arm].pay(trial, share, horizon == self._table.horizon)
+        result = RunResult(outcome, value, int(horizon), measurements=curve, started_at=clock, finished_at=clock + 0.5)
+        source.tell(assignment, result)
+
+
+def _study(table: Table, strategy: str, budget: int, seed: int) -> Spendings:
+    """The product's own study on its own ledger; only training is looked up."""
+    fidelity, sampler, allocation = TUNER[strategy]
+    recorded = table.study.spec
+    spec = replace(
+        recorded,
+        name="replay",
+        recording=None,
+        space=replace(recorded.space, arms=tuple(table.spaces.values())),
+        budget=Budget(budget),
+        opened_for=budget,
+        sampler=sampler,
+        seed=seed,
+        fidelity=Fidelity(fidelity, horizons=table.rungs() if fidelity == LADDER else ()),
+        allocation=allocation,
+        resources=Resources(parallel=1),
+        stop_after_failures=10**9,
+    )
+    numbers = {
+        (arm, trial.setting.fingerprint): trial.index for arm, trials in table.trials.items() for trial in trials
+    }
+    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder:
+        return _drive(spec, table, TableExecutor(table, numbers), Path(folder))
+
+
+def _drive(spec: StudySpec, table: Table, executor: TableExecutor, folder: Path) -> Spendings:
+    ledger = Ledger(f"sqlite:///{folder}/replay.db")
+    ledger.migrate()
+    lease = ledger.acquire(ledger.create(spec.name, {}))
+    storage = optuna.storages.InMemoryStorage()
+    arms = [
+        open_arm(
+            storage,
+            spec.name,
+            arm,
+            spec.sampler,
+            spec.seed,
+            spec.opened_for,
+            spec.sign,
+            spec.rung_costs,
+            table.trials[arm.arm],
+        )
+        for arm in spec.arms
+    ]
+    try:
+        executor.run(Study(spec, ledger, lease, arms, lambda *_: (), folder))
+    finally:
+        ledger.release(lease)
+        ledger.close()
+    return executor.spendings
+
+
+def _fast_folder() -> str | None:
+    """Memory, where there is some: a replay's ledger is thrown away."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+def _alone(table: Table, arm: str, strategy: str, budget: float, seed: int) -> Spending:
+    """One Optuna study for one arm, every run in full: random, or TPE as it comes."""
+    sampler = optuna.samplers.TPESampler(seed=seed) if strategy == "tpe" else optuna.samplers.RandomSampler(seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    space, cube, spending = table.spaces[arm], Cube(table.spaces[arm], table.trials[arm]), Spending()
+    distributions = {d.name: distribution(d) for d in space.dimensions}
+    for _ in range(int(20 * budget)):
+        if spending.spent >= budget - SMALL or len(spending.paid) == len(table.trials[arm]):
+            break
+        trial = study.ask(distributions)
+        number = table.trials[arm][cube.nearest(trial.params)].index
+        spending.pay(number, 1.0, True)
+        _tell(study, trial, table.score(arm, number))
+    return spending
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, score: float) -> None:
+    if math.isfinite(score):
+        study.tell(trial, score)
+    else:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _tpe_group(table: Table, budget: float, seed: int) -> Spendings:
+    """One Optuna study over all arms: the arm as a choice, its settings conditional on it, ``group=True``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    found = {arm: Spending() for arm in table.trials}
+    cubes = {arm: Cube(table.spaces[arm], table.trials[arm]) for arm in table.trials}
+    total = budget * len(found)
+    for _ in range(int(20 * total)):
+        if sum(one.spent for one in found.values()) >= total - SMALL:
+            break
+        trial = study.ask()
+        arm = trial.suggest_categorical("arm", sorted(found))
+        params = {d.name: _suggest(trial, f"{arm} {d.name}", distribution(d)) for d in table.spaces[arm].dimensions}
+        number = table.trials[arm][cubes[arm].nearest(params)].index
+        found[arm].pay(number, 1.0, True)
+        _tell(study, trial, table.score(arm, number))
+    return found
+
+
+def _suggest(trial: optuna.Trial, name: str, axis: optuna.distributions.BaseDistribution) -> float | int | str:
+    return trial._suggest(name, axis)  # the same axis for every strategy
+
+
+def _asha(table: Table, budget: float, seed: int) -> Spendings:
+    """Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934) over all arms together, on prefixes.
+
+    Random settings; a run that is promoted goes on from where it was, so only what it trains further is paid.
+    """
+    rungs = [*_prefixes(table), table.horizon]
+    rng, found = np.random.default_rng(seed), {arm: Spending() for arm in table.trials}
+    scores: list[dict[tuple[str, int], float]] = [{} for _ in rungs]
+    everything = [(arm, trial.index) for arm, trials in table.trials.items() for trial in trials]
+    order: Iterator[int] = iter(rng.permutation(len(everything)).tolist())
+    total = budget * len(found)
+    while sum(one.spent for one in found.values()) < total - SMALL:
+        job = _promotable(scores, top=len(rungs) - 1)
+        if job is None:
+            place = next(order, None)
+            if place is None:
+                break
+            job = everything[place], 0
+        (arm, number), rung = job
+        outcome, value, _ = table.shown(arm, number, rungs[rung])
+        good = outcome is Outcome.COMPLETED and value is not None
+        scores[rung][arm, number] = value * table.sign if good and value is not None else -math.inf
+        before = rungs[rung - 1] if rung else 0.0
+        found[arm].pay(number, (rungs[rung] - before) / table.horizon + rung * SMALL, rung == len(rungs) - 1)
+    return found
+
+
+def _prefixes(table: Table) -> list[float]:
+    below = [step for step in table.steps if 0 < step < table.horizon]
+    targets = (table.horizon / 9, table.horizon / 3)
+    return sorted({max([s for s in below if s <= target] or below[:1]) for target in targets} if below else set())
+
+
+def _promotable(scores: list[dict[tuple[str, int], float]], top: int) -> tuple[tuple[str, int], int] | None:
+    """The best setting of a rung's top third that has not gone on, from the highest rung down."""
+    for rung in range(top - 1, -1, -1):
+        ranked = sorted(scores[rung], key=lambda key: -scores[rung][key])
+        for key in ranked[: len(ranked) // 3]:
+            if key not in scores[rung + 1] and math.isfinite(scores[rung][key]):
+                return key, rung + 1
+    return None

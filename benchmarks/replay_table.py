@@ -1,0 +1,153 @@
+"""A recorded table to search in: settings, their final values, what a run of any horizon would have shown."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tuner.recorded.study import RecordedStudy, studies_of
+from tuner.recorded.table import read_curves, read_runs
+from tuner.records import Horizon, Measurement, Outcome, Phase, RunRecord, Scalar, TrialRecord
+from tuner.space import ArmSpace, Dimension
+
+WITHIN = 0.01
+"""A setting is good within so much of |median - best| over the finite final values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One recorded study. ``finals`` holds each setting's score (more is better, NaN diverged) at the full horizon.
+
+    ``retimed`` are runs of a shorter horizon that were recorded as such, by (arm, trial, horizon): what a rung shows
+    then. Without them a rung shows the full run's curve up to there.
+    """
+
+    name: str
+    study: RecordedStudy
+    spaces: Mapping[str, ArmSpace]
+    trials: Mapping[str, tuple[TrialRecord, ...]]
+    finals: Mapping[tuple[str, int], float]
+    full: Mapping[tuple[str, int], RunRecord]
+    retimed: Mapping[tuple[str, int, float], RunRecord]
+    steps: tuple[float, ...]
+
+    @property
+    def sign(self) -> int:
+        return self.study.spec.sign
+
+    @property
+    def horizon(self) -> float:
+        return self.study.spec.horizon.amount
+
+    def rungs(self, count: int = 3, reduction: int = 3) -> tuple[float, ...]:
+        """Return the horizons below the full one: those recorded as runs, else those of the ladder, snapped."""
+        recorded = sorted({horizon for _, _, horizon in self.retimed})
+        if recorded:
+            return tuple(recorded)
+        targets = [self.horizon / reduction**k for k in range(count - 1, 0, -1)]
+        below = [step for step in self.steps if 0 < step < self.horizon]
+        snapped = {max([s for s in below if s <= target] or below[:1]) for target in targets} if below else set()
+        return tuple(sorted(snapped))
+
+    def shown(self, arm: str, trial: int, horizon: float) -> tuple[Outcome, float | None, tuple[Measurement, ...]]:
+        """Return what a run of this horizon ends with: outcome, value in the metric's unit, curve."""
+        run = self.retimed.get((arm, trial, horizon)) or self.full[arm, trial]
+        assert run.result is not None
+        curve = tuple(m for m in run.curve if m.step <= horizon)
+        if run.spec.horizon.amount == horizon:
+            return run.result.outcome, run.result.value, curve
+        reached = bool(curve) and (run.result.outcome is Outcome.COMPLETED or run.curve[-1].step > curve[-1].step)
+        value = curve[-1].values[self.study.spec.metric] if reached else None
+        if value is None or not math.isfinite(value):
+            return Outcome.DIVERGED, None, curve
+        return Outcome.COMPLETED, value, curve
+
+    def good(self, arm: str, trial: int | None) -> bool:
+        """Whether a setting lies within 1 % of its arm's best."""
+        best, unit = self.scale([arm])
+        return trial is not None and best - self.score(arm, trial) <= WITHIN * unit
+
+    def score(self, arm: str, trial: int) -> float:
+        """The final score of a setting, -inf where it diverged."""
+        found = self.finals[arm, trial]
+        return found if math.isfinite(found) else -math.inf
+
+    def scale(self, arms: Sequence[str] | None = None) -> tuple[float, float]:
+        """Return the best final score of some arms (None: all), and |median - best|."""
+        chosen = [v for (arm, _), v in self.finals.items() if math.isfinite(v) and (arms is None or arm in arms)]
+        return max(chosen), abs(float(np.median(chosen)) - max(chosen))
+
+
+def read_tables(runs: Path, curves: Path | None) -> list[Table]:
+    """Read every study of a recording."""
+    rows = read_runs(runs)
+    points = read_curves(curves, rows) if curves is not None else None
+    return [_table(study) for study in studies_of(rows, points, source=runs.name)]
+
+
+def _table(study: RecordedStudy) -> Table:
+    spec = study.spec
+    ended: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
+    retimed: dict[tuple[str, int, float], RunRecord] = {}
+    for run in study.runs:
+        if run.spec.phase is Phase.EXPLORE and run.outcome in (Outcome.COMPLETED, Outcome.DIVERGED):
+            if run.spec.horizon == spec.horizon:
+                ended[run.spec.arm, run.spec.trial].append(run)
+            else:
+                retimed[run.spec.arm, run.spec.trial, run.spec.horizon.amount] = run
+    finals = {key: _mean([run.value for run in runs]) * spec.sign for key, runs in ended.items()}
+    steps = Counter(m.step for runs in ended.values() for run in runs[:1] for m in run.curve)
+    usual = tuple(sorted(float(step) for step, count in steps.items() if count >= 0.5 * max(steps.values())))
+    trials = {
+        arm.arm: tuple(t for t in study.trials if t.arm == arm.arm and (t.arm, t.index) in ended) for arm in spec.arms
+    }
+    spaces, flat = {}, {}
+    for arm in spec.arms:
+        if trials[arm.arm]:
+            spaces[arm.arm], flat[arm.arm] = _flattened(arm, trials[arm.arm])
+    return Table(spec.name, study, spaces, flat, finals, {key: runs[0] for key, runs in ended.items()}, retimed, usual)
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(finite) / len(finite) if len(finite) == len(values) else math.nan
+
+
+def _flattened(arm: ArmSpace, trials: Sequence[TrialRecord]) -> tuple[ArmSpace, tuple[TrialRecord, ...]]:
+    """The arm's numbers, its words and its schedule's parameters as dimensions; every trial placed in them."""
+    rows = [dict(trial.coordinates) | _words(trial) for trial in trials]
+    numbers = list(arm.all_dimensions)
+    names = sorted({name for row in rows for name in row} - {d.name for d in numbers})
+    for name in names:
+        values = [row[name] for row in rows if name in row]
+        if len(set(map(str, values))) < 2:
+            continue
+        if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+            found = [float(v) for v in values]
+            log = min(found) > 0 and max(found) / min(found) >= 10
+            numbers.append(Dimension(name, min(found), max(found), log=log))
+        else:
+            numbers.append(Dimension(name, choices=dict.fromkeys(sorted(map(str, set(values))), 1)))
+    placed = tuple(replace(t, coordinates=_at(numbers, row)) for t, row in zip(trials, rows, strict=True))
+    return replace(arm, all_dimensions=tuple(numbers)), placed
+
+
+def _words(trial: TrialRecord) -> dict[str, Scalar]:
+    """What a setting says in words, and its schedule; names that no rule of our own spaces reads."""
+    words = {name: value for name, value in trial.setting.hyperparameters.items() if isinstance(value, bool | str)}
+    return words | {f"schedule {name}": value for name, value in trial.setting.schedule.items()}
+
+
+def _at(dimensions: Sequence[Dimension], row: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    return {
+        d.name: (str(row[d.name]) if d.choices else row[d.name]) if d.name in row else d.at(0.5) for d in dimensions
+    }
+
+
+def steps(amount: float) -> Horizon:
+    return Horizon(amount, "steps")
