@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 from replay_table import Table
 
-from tuner.fidelity import FULL, LADDER, PRUNE, Fidelity
+from tuner.fidelity import FULL, LADDER, PRUNE, Fidelity, rungs_for
 from tuner.ports import RunSource, Signal
 from tuner.records import Assignment, Outcome, RunResult, derive_seed
 from tuner.search.arm import distribution, open_arm
@@ -118,7 +118,7 @@ def _study(table: Table, strategy: str, budget: int, seed: int) -> Spendings:
         opened_for=budget,
         sampler=sampler,
         seed=seed,
-        fidelity=Fidelity(fidelity, horizons=table.rungs() if fidelity == LADDER else ()),
+        fidelity=Fidelity(fidelity, horizons=_rungs(table, budget) if fidelity == LADDER else ()),
         allocation=allocation,
         resources=Resources(parallel=1),
         stop_after_failures=10**9,
@@ -128,6 +128,11 @@ def _study(table: Table, strategy: str, budget: int, seed: int) -> Spendings:
     }
     with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder:
         return _drive(spec, table, TableExecutor(table, numbers), Path(folder))
+
+
+def _rungs(table: Table, budget: int) -> tuple[float, ...]:
+    """As many rungs as the product would take, snapped to the recorded steps."""
+    return table.rungs(rungs_for(max(len(space.dimensions) for space in table.spaces.values()), budget))
 
 
 def _drive(spec: StudySpec, table: Table, executor: TableExecutor, folder: Path) -> Spendings:

@@ -53,7 +53,7 @@ class Part:
 class Agreement:
     """Spearman's correlations of rung and of prefix with the full run in one arm; the 95 % interval of their gap.
 
-    ``places`` are the ranks in full of the setting that leads on the rung, and in the prefixes.
+    ``places`` are the ranks in full of what leads on the rung, and in the prefixes; the mean of those that tie.
     """
 
     part: Part
@@ -63,7 +63,7 @@ class Agreement:
     prefix: float
     low: float
     high: float
-    places: tuple[int, int]
+    places: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def agreements(part: Part) -> list[Agreement]:
     for arm in sorted(set(part.arms)):
         scores = part.scores[np.array(part.arms) == arm]
         places = rankdata(-scores[:, FULL], method="min")
-        leaders = [int(places[int(np.argmax(scores[:, column]))]) for column in (RUNG, PREFIX)]
+        leaders = [float(places[s == s.max()].mean()) for s in (scores[:, RUNG], scores[:, PREFIX])]
         low, high = _interval(scores, lambda drawn: float(np.subtract(*correlations(drawn))))
         rung, prefix = correlations(scores)
         found.append(Agreement(part, arm, len(scores), rung, prefix, low, high, (leaders[0], leaders[1])))
@@ -203,7 +203,7 @@ def agreement_table(found: Iterable[Agreement]) -> str:
         gap = f"{one.rung - one.prefix:+.2f} ({one.low:+.2f} to {one.high:+.2f})"
         lines.append(
             f"| {one.part.study} | {one.arm} | {one.settings} | {_length(one.part)} "
-            f"| {one.rung:.2f} | {one.prefix:.2f} | {gap} | {one.places[0]} | {one.places[1]} |"
+            f"| {one.rung:.2f} | {one.prefix:.2f} | {gap} | {one.places[0]:g} | {one.places[1]:g} |"
         )
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuner.api import StudyHandle, launch, open_study
+    from tuner.api import StudyHandle, analyze, launch, open_study
     from tuner.errors import TunerError
     from tuner.reporting.build import Recommendation
     from tuner.training.handle import Run
@@ -24,11 +24,22 @@ _PLACES = {
     "StudyHandle": "tuner.api",
     "TunerError": "tuner.errors",
     "Workload": "tuner.training.workloads.base",
+    "analyze": "tuner.api",
     "launch": "tuner.api",
     "open_study": "tuner.api",
 }
 
-__all__ = ["Recommendation", "Run", "StudyHandle", "TunerError", "Workload", "__version__", "launch", "open_study"]
+__all__ = [
+    "Recommendation",
+    "Run",
+    "StudyHandle",
+    "TunerError",
+    "Workload",
+    "__version__",
+    "analyze",
+    "launch",
+    "open_study",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,18 @@
-"""The Python API: launch a study, wait for it, take its recommendation. Prints nothing."""
+"""The Python API: launch a study, wait for it, take its recommendation; analyse runs of others. Prints nothing."""
 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner import bootstrap, workflow
+from tuner import answers, bootstrap, workflow
+from tuner.analysis.evidence import Nothing
 from tuner.documents import Section
 from tuner.errors import InputError, NoEvidence, TunerError, WorkloadError
 from tuner.records import WorkloadRef
@@ -138,7 +141,7 @@ class StudyHandle:
     def _dossier(self) -> Dossier:
         ledger = bootstrap.open_ledger(self._settings)
         try:
-            return workflow.stored_dossier(ledger, self.name)
+            return answers.stored_dossier(ledger, self.name)
         finally:
             ledger.close()
 
@@ -168,6 +171,8 @@ def launch(
     current: Mapping[str, Any] | None = None,
     recipe: Mapping[str, Any] | None = None,
     sampler: str | None = None,
+    fidelity: str | Mapping[str, Any] | None = None,
+    allocation: str | None = None,
     seed: int | None = None,
     confirmation: Mapping[str, Any] | None = None,
     resources: Mapping[str, Any] | None = None,
@@ -200,6 +205,8 @@ def launch(
         "current": current,
         "recipe": recipe,
         "sampler": sampler,
+        "fidelity": fidelity,
+        "allocation": allocation,
         "seed": seed,
         "confirmation": confirmation,
         "resources": resources,
@@ -217,6 +224,41 @@ def launch(
     handle = StudyHandle(spec.name, settings)
     handle._drive(spec, ray_address, target)
     return handle
+
+
+def analyze(
+    runs: str | Path, curves: str | Path | None = None, *, alpha: float = 0.05, min_effect: float | None = None
+) -> list[Recommendation]:
+    """Return what the runs of a table recommend that anybody made, one answer for each of its studies, by name.
+
+    A study of which no run completed has no answer and is left out. ``alpha`` is the error rate of each verdict,
+    ``min_effect`` the smallest difference that matters, in the metric's unit; None takes the seed noise.
+
+    Args:
+        runs: a row a run, as a CSV file (``.csv`` or ``.csv.gz``).
+        curves: a row a point of a run's curve, alike.
+
+    Raises:
+        InputError: a row contradicts another or cannot be read; with file, line and column.
+        NoEvidence: no study has an answer.
+    """
+    from tuner.reporting.build import Recommendation
+
+    if not 0.0 < alpha <= 0.5:
+        raise InputError(f"analyze(): alpha is {alpha!r}; expected a number above 0 and up to 0.5.")
+    if min_effect is not None and not 0.0 <= min_effect < math.inf:
+        raise InputError(f"analyze(): min_effect is {min_effect!r}; expected a number of at least 0, or None.")
+    table, points = Path(runs), None if curves is None else Path(curves)
+    studies = bootstrap.recorded_studies(table, points, None, None, None, alpha, min_effect)
+    found = list(zip(studies, answers.analyse(studies), strict=True))
+    given = [
+        Recommendation(answer, partial(answers.dossier, study.spec, study.trials, study.runs))
+        for study, answer in found
+        if not isinstance(answer, Nothing)
+    ]
+    if not given:
+        raise NoEvidence(f"{table}: {' '.join(answer.reason for _, answer in found if isinstance(answer, Nothing))}")
+    return given
 
 
 def open_study(name: str, *, storage: str | None = None, tracking: str | None = None) -> StudyHandle:

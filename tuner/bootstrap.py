@@ -6,22 +6,28 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner import head_start, workflow
 from tuner.analysis.plan import next_runs
+from tuner.analysis.widening import widened
 from tuner.errors import ExecutorError, InputError, NoEvidence, StorageError, StudyExists, TunerError, WorkloadError
 from tuner.ports import Executor, Tracker
 from tuner.recipe import OWN_ITEMS, changed, learning_rate_factor
 from tuner.records import Horizon
 from tuner.settings import Settings, hide_secrets
-from tuner.spec import StudySpec
+from tuner.spec import StudySpec, stored_spec
 from tuner.storage.ledger import Ledger
 from tuner.study import Study
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
     from tuner.recorded.study import RecordedStudy
+    from tuner.records import RunRecord, TrialRecord
+    from tuner.search.arm import ArmSearch
     from tuner.storage.leases import Lease
     from tuner.storage.reading import StudyRow
     from tuner.tracking.mlflow_runs import MlflowMirror
@@ -101,7 +107,7 @@ def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
         spec = replace(spec, confirmation=replace(spec.confirmation, test=False))
     _check_own_items(spec, about.takes)
     if about.recipe:
-        whole = workflow.stored_spec({**spec.to_json(), "workload_recipe": dict(about.recipe)}, spec.name)
+        whole = stored_spec({**spec.to_json(), "workload_recipe": dict(about.recipe)}, spec.name)
         spec = replace(whole, storage=spec.storage, tracking=spec.tracking)
     spec = head_start.with_recipes(spec, target, about.takes)
     for arm in spec.arms if about.takes is None else ():  # a function: nobody will say what to scale from
@@ -114,9 +120,9 @@ def _upgraded(spec: Mapping[str, Any], name: str) -> StudySpec:
     if "workload_recipe" not in spec:
         from tuner.training.workloads.load import describe, load
 
-        about = describe(load(workflow.stored_spec(spec, name).workload))
+        about = describe(load(stored_spec(spec, name).workload))
         spec = {**spec, "workload_recipe": dict(about.recipe)}
-    return workflow.stored_spec(spec, name)
+    return stored_spec(spec, name)
 
 
 def _check_own_items(spec: StudySpec, takes: frozenset[str] | None) -> None:
@@ -149,7 +155,7 @@ def create(spec: StudySpec, settings: Settings) -> StudySpec:
     """
     ledger = open_ledger(settings, migrate=True)
     try:
-        return workflow.stored_spec(_row(spec, ledger).spec, spec.name)
+        return stored_spec(_row(spec, ledger).spec, spec.name)
     finally:
         ledger.close()
 
@@ -193,8 +199,11 @@ def _replace(ledger: Ledger, row: StudyRow, spec: Mapping[str, Any]) -> StudyRow
 
 
 def _question(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What a study asks, without how its runs are placed, and without what was found where it starts from."""
-    asked = {key: value for key, value in spec.items() if key not in (*PLACING, "known")}
+    """What a study asks, without how its runs are placed, what was found where it starts from, and what it widened."""
+    asked = {key: value for key, value in spec.items() if key not in (*PLACING, "known", "widened")}
+    for widening in spec.get("widened", ()):
+        trials = asked["budget"]["trials_per_arm"] - widening["trials"]
+        asked["budget"] = {**asked["budget"], "trials_per_arm": trials}
     kept = ("threads", "device")  # the others do not change a number
     asked["resources"] = {key: spec["resources"].get(key) for key in kept}
     asked["workload"] = {**spec["workload"], "folder": ""}
@@ -246,8 +255,7 @@ def update(spec: StudySpec, settings: Settings) -> None:
     try:
         asked = spec.to_json()
         with _leased(ledger, ledger.study(spec.name)) as lease:
-            ledger.set_spec(lease, asked)
-            ledger.note(lease, "extended", {"budget": asked["budget"], "arms": asked["arms"]})
+            ledger.set_spec(lease, asked, "extended", {"budget": asked["budget"], "arms": asked["arms"]})
     finally:
         ledger.close()
 
@@ -261,7 +269,7 @@ def session(
     Raises:
         StudyBusy: another driver holds the lease.
     """
-    from tuner.search.arm import open_arm, open_storage
+    from tuner.search.arm import open_storage
     from tuner.storage.heartbeat import Heartbeat
 
     executor = make_executor(spec, ray_address, workload)
@@ -272,14 +280,8 @@ def session(
     try:
         executor.prepare()
         storage = open_storage(settings.storage)
-        arms = [
-            open_arm(
-                storage, spec.name, arm, spec.sampler, spec.seed, spec.opened_for, spec.sign, spec.rung_costs
-            )
-            for arm in spec.arms
-        ]
-        folder = settings.folder / spec.name
-        study = Study(spec, ledger, lease, arms, next_runs, folder.absolute())
+        folder, arms = settings.folder / spec.name, _arms_of(spec, storage)
+        study = Study(spec, ledger, lease, arms, next_runs, folder.absolute(), partial(_in_wider_ranges, storage))
         heartbeat = Heartbeat(ledger, lease, study.stop, lambda: study.search_seconds)
         yield Session(study, executor, make_tracker(spec.name, settings), ledger, lease, folder)
     finally:
@@ -291,6 +293,20 @@ def session(
         ledger.close()
         if storage is not None:
             storage.engine.dispose()
+
+
+def _arms_of(spec: StudySpec, storage: BaseStorage) -> list[ArmSearch]:
+    from tuner.search.arm import open_arm
+
+    how = spec.sampler, spec.seed, spec.opened_for, spec.sign, spec.rung_costs
+    return [open_arm(storage, spec.name, arm, *how) for arm in spec.arms]
+
+
+def _in_wider_ranges(
+    storage: BaseStorage, spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]
+) -> tuple[StudySpec, list[ArmSearch]] | None:
+    wider = widened(spec, trials, runs)
+    return None if wider is None else (wider, _arms_of(wider, storage))
 
 
 def recorded_studies(
@@ -404,21 +420,6 @@ def make_mirror(name: str, settings: Settings) -> MlflowMirror:
         return Description(note=note(evidence), tags=tags, artifacts=found, metrics=best)
 
     return MlflowMirror(ledger, name, settings.tracking, describe)
-
-
-def measured_costs(names: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Measure families here, on one thread: bytes of state per parameter, and a step's time relative to plain SGD."""
-    import torch
-
-    from tuner.training.optimizers.measure import state_bytes, step_costs
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two would wait for each other on a busy machine
-    try:
-        steps = step_costs(names, repeats=7)
-        return {name: (state_bytes(name), steps[name]) for name in names}
-    finally:
-        torch.set_num_threads(threads)
 
 
 def examine(settings: Settings, ray_address: str | None = None) -> list[tuple[str, bool | None, str]]:

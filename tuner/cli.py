@@ -223,13 +223,14 @@ def list_(storage: str | None, tracking: str | None) -> None:
 @_places
 def status(name: str, storage: str | None, tracking: str | None) -> None:
     """Show where a study stands."""
-    from tuner import bootstrap, workflow
+    from tuner import bootstrap
     from tuner.reporting import overview
+    from tuner.spec import stored_spec
 
     ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
     try:
         row = ledger.study(name)
-        spec = workflow.stored_spec(row.spec, name)
+        spec = stored_spec(row.spec, name)
         view = overview.status(row, spec, ledger.trials(row), ledger.runs(row), ledger.holder(row))
         _console().print(view, highlight=False)
     finally:
@@ -290,18 +291,18 @@ def analyze(
     """Recommend from runs that anybody made: tables, or an MLflow experiment."""
     import json
 
-    from tuner import bootstrap, workflow
+    from tuner import answers, bootstrap
     from tuner.analysis.evidence import document
     from tuner.reporting import card
 
     studies = bootstrap.recorded_studies(runs, curves, mlflow_experiment, tracking, mapping, alpha, min_effect)
-    answers = workflow.analyse(studies)
-    pages = workflow.report_recorded(studies, report) if report else []
+    given = answers.analyse(studies)
+    pages = answers.report_recorded(studies, report) if report else []
     if as_json:
-        click.echo(json.dumps(document(answers), indent=2, allow_nan=False))
+        click.echo(json.dumps(document(given), indent=2, allow_nan=False))
         return
     console = _console()
-    for found in answers:
+    for found in given:
         console.print(card.render(found) if console.is_terminal else card.text(found), highlight=False)
     for page in pages:
         console.print(f"Report: {page}", highlight=False)
@@ -313,13 +314,13 @@ def analyze(
 @_places
 def report(name: str, out: Path | None, storage: str | None, tracking: str | None) -> None:
     """Write the report of a study as the ledger stands: one HTML file, Markdown, JSON, pictures."""
-    from tuner import bootstrap, workflow
+    from tuner import answers, bootstrap
     from tuner.reporting.files import write_all
 
     settings = Settings.from_environment(storage, tracking)
     ledger = bootstrap.open_ledger(settings)
     try:
-        found = workflow.stored_dossier(ledger, name)
+        found = answers.stored_dossier(ledger, name)
     finally:
         ledger.close()
     for path in write_all(found, out or settings.folder / name):
@@ -333,11 +334,11 @@ def report(name: str, out: Path | None, storage: str | None, tracking: str | Non
 @_places
 def export_runs(name: str, runs: Path, curves: Path | None, storage: str | None, tracking: str | None) -> None:
     """Write the runs of a study as tables that 'tuner analyze' reads (.csv or .csv.gz)."""
-    from tuner import bootstrap, workflow
+    from tuner import answers, bootstrap
 
     ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
     try:
-        count = workflow.export_runs(ledger, name, runs, curves)
+        count = answers.export_runs(ledger, name, runs, curves)
     finally:
         ledger.close()
     click.echo(f"Written: {count} runs of study {name} to {runs}" + (f", their curves to {curves}" if curves else ""))
@@ -389,14 +390,19 @@ def export(
 @click.option("--no-measure", is_flag=True, help="Take the state from the table, and time nothing (instant).")
 def optimizers(name: str | None, no_measure: bool) -> None:
     """Show the optimizer families, or one with its hyperparameters; state and step cost are measured here."""
-    from tuner import bootstrap
     from tuner.families import FAMILIES, family
     from tuner.reporting import overview
 
     rows = [family(name)] if name else list(FAMILIES.values())
-    measured = None if no_measure else bootstrap.measured_costs([row.name for row in rows])
+    measured = None if no_measure else _measured([row.name for row in rows])
     page = overview.family_page(rows[0], measured) if name else overview.families(measured)
     _console().print(page, highlight=False)
+
+
+def _measured(names: list[str]) -> dict[str, tuple[float, float]]:
+    from tuner.training.optimizers.measure import costs
+
+    return costs(names)
 
 
 @main.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuner.documents import Section
@@ -12,6 +12,9 @@ from tuner.records import Horizon
 FULL, LADDER, PRUNE = "full", "ladder", "prune"
 FIDELITIES = (FULL, LADDER, PRUNE)
 PRUNERS = ("median", "asha")
+PER_DIMENSION, DESIGN_SHARE = 8, 0.2
+"""A space-filling design screens so many settings a dimension, with at most so much of the budget."""
+FEWEST, MOST = 3, 4
 LEAST = {"epochs": 1.0, "steps": 50.0}
 """A rung below this is left out: so short a schedule says nothing."""
 
@@ -20,12 +23,12 @@ LEAST = {"epochs": 1.0, "steps": 50.0}
 class Fidelity:
     """How the search trains.
 
-    ``ladder``: ``rungs`` horizons, each ``reduction`` times the one below, or the ``horizons`` given (the full one left
-    out). ``prune``: full horizons, stopped on the way by ``pruner``.
+    ``ladder``: ``rungs`` horizons (0: as many as :func:`rungs_for` says), each ``reduction`` times the one below, or the
+    ``horizons`` given (the full one left out). ``prune``: full horizons, stopped on the way by ``pruner``.
     """
 
     kind: str = FULL
-    rungs: int = 3
+    rungs: int = 0
     reduction: int = 3
     horizons: tuple[float, ...] = ()
     pruner: str = PRUNERS[0]
@@ -40,9 +43,16 @@ class Fidelity:
         """
         if self.kind != LADDER:
             return (full,)
-        given = self.horizons or [round(full.amount / self.reduction**k) for k in range(self.rungs - 1, 0, -1)]
+        steps_down = range((self.rungs or FEWEST) - 1, 0, -1)
+        given = self.horizons or [round(full.amount / self.reduction**k) for k in steps_down]
         kept = [amount for amount in given if LEAST[full.unit] <= amount < full.amount or amount in self.horizons]
         return (*(Horizon(amount, full.unit) for amount in sorted(set(kept))), full)
+
+    def settled(self, dimensions: int, budget: float) -> Fidelity:
+        """Return it with its number of rungs fixed, so that a study that is extended keeps its ladder."""
+        if self.kind != LADDER or self.rungs or self.horizons:
+            return self
+        return replace(self, rungs=rungs_for(dimensions, budget, self.reduction))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +62,20 @@ class Fidelity:
             "horizons": list(self.horizons),
             "pruner": self.pruner,
         }
+
+
+def rungs_for(dimensions: int, budget: float, reduction: int = 3) -> int:
+    """Return how many rungs a search wants: enough to screen eight settings a dimension with a fifth of its budget.
+
+    ``budget`` is in full runs. Three at least; four at most, for a still shorter run tells little of a full one.
+
+    >>> rungs_for(1, 6), rungs_for(2, 12), rungs_for(8, 12)
+    (3, 3, 4)
+    """
+    rungs = FEWEST
+    while rungs < MOST and PER_DIMENSION * dimensions / reduction ** (rungs - 1) > DESIGN_SHARE * budget:
+        rungs += 1
+    return rungs
 
 
 def read_fidelity(section: Section, default: str) -> Fidelity:
@@ -65,7 +89,7 @@ def read_fidelity(section: Section, default: str) -> Fidelity:
         return Fidelity(section.choice("fidelity", FIDELITIES, default))
     inner = section.section("fidelity")
     kind = inner.choice("kind", FIDELITIES)
-    rungs, reduction = inner.integer("rungs", 3, low=2, high=8), inner.integer("reduction", 3, low=2, high=10)
+    rungs, reduction = inner.integer("rungs", 0, low=0, high=8), inner.integer("reduction", 3, low=2, high=10)
     found = inner.take("horizons", [])
     positive = isinstance(found, list) and all(
         isinstance(x, int | float) and not isinstance(x, bool) and x > 0 for x in found

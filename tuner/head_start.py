@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner import recipe_book, suggestion, workflow
+from tuner import recipe_book, suggestion
 from tuner.analysis.earlier import best_settings
 from tuner.errors import InputError, WorkloadError
 from tuner.known import Known
 from tuner.recipe import complete
 from tuner.recipe_book import Published
 from tuner.records import Scalar, WorkloadRef
-from tuner.spec import NEAREST, StudySpec
+from tuner.spec import NEAREST, StudySpec, stored_spec
 from tuner.storage.ledger import Ledger
 from tuner.suggestion import Features, Match
 
@@ -135,7 +135,7 @@ def with_earlier(spec: StudySpec, ledger: Ledger) -> StudySpec:
     found: list[Known] = []
     for name in spec.warm_start:
         row = ledger.study(name)
-        earlier = workflow.stored_spec(row.spec, name)
+        earlier = stored_spec(row.spec, name)
         if earlier.direction != spec.direction:
             raise InputError(
                 f"study {spec.name!r}: warm_start names {name!r}, which has to {earlier.direction} {earlier.metric}; "
@@ -159,5 +159,5 @@ def _knowing(spec: StudySpec, known: Iterable[Known]) -> StudySpec:
     for entry in known:
         if (data := entry.to_json()) not in distinct:
             distinct.append(data)
-    whole = workflow.stored_spec({**spec.to_json(), "known": distinct}, spec.name)
+    whole = stored_spec({**spec.to_json(), "known": distinct}, spec.name)
     return replace(whole, storage=spec.storage, tracking=spec.tracking)

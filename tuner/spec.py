@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from tuner.recipe_book import check_name
 from tuner.records import Horizon, Scalar, Setting, WorkloadRef, derive_seed
 from tuner.space import RECIPE, ArmSpace, SearchSpace
 from tuner.space_files import Part, find_space, read_recipe, read_setting, read_space, with_current
+from tuner.widened import Widening, read_widen, read_widened, with_widened
 
 SAMPLERS = ("surrogate", "random", "sobol", "tpe", "gp", "cmaes")
 ON_A_LADDER = ("surrogate", "random", "sobol")
@@ -113,7 +114,8 @@ class StudySpec:
     ``current_recipe`` are what the study file says of them, ``workload_recipe`` what the workload takes
     for granted; the arms of ``space`` and the setting ``current`` hold what follows. ``known_recipes`` and
     ``warm_start`` name recipes and earlier studies to start from, ``known`` holds the settings that were found there,
-    once they are looked up.
+    once they are looked up. ``widen`` asks the search to widen the ranges at whose edge it ends, ``widened`` holds what
+    it widened; ``space`` and ``budget`` are those that follow.
     """
 
     name: str
@@ -141,6 +143,8 @@ class StudySpec:
     known_recipes: tuple[str, ...] = ()
     warm_start: tuple[str, ...] = ()
     known: tuple[Known, ...] = ()
+    widen: bool = False
+    widened: tuple[Widening, ...] = ()
     recording: Recording | None = None
     storage: str | None = field(default=None, repr=False)
     tracking: str | None = field(default=None, repr=False)
@@ -179,7 +183,6 @@ class StudySpec:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON that :func:`read_spec` reads back; without the URLs of storage and tracking."""
-        c, r, b = self.confirmation, self.resources, self.budget
         return {
             "study": self.name,
             "workload": {
@@ -192,28 +195,13 @@ class StudySpec:
             "space": dict(self.space.document),
             "arms": [arm.arm for arm in self.arms],
             "opened_for": self.opened_for,
-            "budget": {"trials_per_arm": b.trials_per_arm, "hours": b.hours, "gpu_hours": b.gpu_hours},
+            "budget": asdict(self.budget),
             "sampler": self.sampler,
             "fidelity": self.fidelity.to_json(),
             "allocation": self.allocation,
             "seed": self.seed,
-            "confirmation": {
-                "seeds": c.seeds,
-                "max_runs": c.max_runs,
-                "alpha": c.alpha,
-                "min_effect": c.min_effect,
-                "references": c.references,
-                "test": c.test,
-                "extensions": list(c.extensions),
-                "noise_seeds": c.noise_seeds,
-            },
-            "resources": {
-                "cpus": r.cpus,
-                "gpus": r.gpus,
-                "threads": r.threads,
-                "parallel": r.parallel,
-                "device": r.device,
-            },
+            "confirmation": {**asdict(self.confirmation), "extensions": list(self.confirmation.extensions)},
+            "resources": asdict(self.resources),
             "executor": self.executor,
             "checkpoint_seconds": self.checkpoint_seconds,
             "retries": self.retries,
@@ -221,16 +209,18 @@ class StudySpec:
             "current": _setting_json(self.current, self.current_recipe),
             "recipe": dict(self.recipe),
             "workload_recipe": dict(self.workload_recipe),
-            **self._starts_json(),
+            **self._where_json(),
             "tracking": "none" if self.tracking == "none" else None,
         }
 
-    def _starts_json(self) -> dict[str, Any]:
-        """Where the study starts from; nothing where it starts from its space alone, as studies always did."""
+    def _where_json(self) -> dict[str, Any]:
+        """Where the search starts and what it widens; nothing where its space alone says it, as it always did."""
         found = {
             "known_recipes": list(self.known_recipes),
             "warm_start": list(self.warm_start),
             "known": [known.to_json() for known in self.known],
+            "widen": self.widen,
+            "widened": [widening.to_json() for widening in self.widened],
         }
         return {key: value for key, value in found.items() if value}
 
@@ -245,6 +235,11 @@ def read_spec_file(path: Path) -> StudySpec:
         InputError: naming file, line, key, what was found, what was expected, what to do.
     """
     return read_spec(read_yaml(path), near=path.parent)
+
+
+def stored_spec(spec: Mapping[str, Any], name: str) -> StudySpec:
+    """Read back what the ledger keeps of a study file; one from before the ladder trained every run in full."""
+    return read_spec(Section({"fidelity": FULL, **spec}, f"study {name!r} in the database"))
 
 
 def read_spec(section: Section, near: Path | None = None) -> StudySpec:
@@ -270,6 +265,8 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
         space = section.guard("current", lambda: with_current(space, current))
     known = read_all(section)
     space = section.guard("known", lambda: with_known(space, known, said))
+    widened = read_widened(section)
+    space = with_widened(space, widened)
     metric, direction = _metric(section)
     spec = StudySpec(
         name=name,
@@ -281,7 +278,9 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
         metric=metric,
         direction=direction,
         sampler=(sampler := section.choice("sampler", SAMPLERS, SAMPLERS[0])),
-        fidelity=read_fidelity(section, LADDER if sampler in ON_A_LADDER else FULL),
+        fidelity=read_fidelity(section, LADDER if sampler in ON_A_LADDER else FULL).settled(
+            max(len(arm.dimensions) for arm in space.arms), opened_for
+        ),
         allocation=section.choice("allocation", ALLOCATIONS, ALLOCATIONS[0]),
         seed=section.integer("seed", 0, low=0, high=2**31 - 1),
         confirmation=confirmation,
@@ -297,6 +296,8 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
         known_recipes=_recipe_names(section),
         warm_start=_study_names(section, name),
         known=known,
+        widen=read_widen(section, budget.trials_per_arm, sampler),
+        widened=widened,
         storage=section.text("storage", None),
         tracking=section.text("tracking", None),
     )

@@ -40,6 +40,8 @@ from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
 
 Plan = Callable[[StudySpec, Sequence[TrialRecord], Sequence[RunRecord]], tuple[RunRequest, ...]]
+Widen = Callable[[StudySpec, Sequence[TrialRecord], Sequence[RunRecord]], tuple[StudySpec, Sequence[ArmSearch]] | None]
+"""At the end of the search: the spec with wider ranges and the arms that search them, or None to leave it at that."""
 
 FLUSH_SECONDS = 2.0
 """Measurements of runs in training reach SQL at least this often; an outcome brings all of them at once."""
@@ -64,11 +66,18 @@ class Study:
     """One study under this driver's lease."""
 
     def __init__(
-        self, spec: StudySpec, ledger: Ledger, lease: Lease, arms: Sequence[ArmSearch], plan: Plan, folder: Path
+        self,
+        spec: StudySpec,
+        ledger: Ledger,
+        lease: Lease,
+        arms: Sequence[ArmSearch],
+        plan: Plan,
+        folder: Path,
+        widen: Widen = lambda *_: None,
     ) -> None:
         self.spec = spec
         self.finished = False
-        self._ledger, self._lease, self._plan = ledger, lease, plan
+        self._ledger, self._lease, self._plan, self._wider = ledger, lease, plan, widen
         self._arms = {arm.space.arm: arm for arm in arms}
         self._folder = folder
         self._lock = threading.RLock()
@@ -97,11 +106,7 @@ class Study:
         self._ledger.requeue_running(self._lease)
         self._trials = self._ledger.trials(row)
         self._runs = {run.run_id: run for run in self._ledger.runs(row)}
-        self._places = {
-            (trial.arm, trial.index): self._arms[trial.arm].point(trial.coordinates)
-            for trial in self._trials
-            if trial.arm in self._arms
-        }
+        self._places = self._placed()
         ended = [run for run in self._runs.values() if run.result and run.spec.phase is Phase.EXPLORE]
         for run in sorted(ended, key=lambda run: run.result.finished_at if run.result else 0.0):
             self._teach(run)
@@ -113,6 +118,14 @@ class Study:
             trial = TrialRecord("current", 0, Source.CURRENT, current, {})
             self._ledger.add_trial(self._lease, trial, None)
             self._trials.append(trial)
+
+    def _placed(self) -> dict[tuple[str, int], tuple[float, ...]]:
+        """Where each trial lies in the cube that its arm searches now."""
+        return {
+            (trial.arm, trial.index): self._arms[trial.arm].point(trial.coordinates)
+            for trial in self._trials
+            if trial.arm in self._arms
+        }
 
     # -- the source that an executor pulls from
 
@@ -132,6 +145,9 @@ class Study:
                 return assignment
             if busy:
                 return Signal.WAIT
+            while self._widen():
+                if (assignment := self._search()) is not None:
+                    return assignment
             return self._advance()
 
     def _search(self) -> Assignment | None:
@@ -226,13 +242,27 @@ class Study:
         self._ledger.add_trial(self._lease, trial, spec)
         self._trials.append(trial)
         self._places[trial.arm, trial.index] = arm.point(trial.coordinates)
-        self._runs[spec.run_id] = RunRecord(spec, State.RUNNING, attempt=1)
+        self._runs[spec.run_id] = RunRecord(spec, State.RUNNING, attempt=1, started_at=time.time())
         return self._assignment(spec, 1)
 
     def _first_rung(self, trial: TrialRecord, rung: int) -> int:
         """A schedule that follows the metric cannot be timed to a short horizon: such a trial trains in full."""
         kind = SCHEDULES[str(trial.setting.schedule["kind"])]
         return len(self.spec.rungs) - 1 if kind.follows_metric else rung
+
+    def _widen(self) -> bool:
+        """Go on in wider ranges if the search ended at their edge; SQL has them before anything is proposed there."""
+        if self._budget_spent():
+            return False
+        self._teach_untold()
+        found = self._wider(self.spec, tuple(self._trials), tuple(self._runs.values()))
+        if found is None:
+            return False
+        self.spec, arms = found
+        self._ledger.set_spec(self._lease, self.spec.to_json(), "widened", self.spec.widened[-1].to_json())
+        self._arms = {arm.space.arm: arm for arm in arms}
+        self._places = self._placed()
+        return True
 
     def _advance(self) -> Assignment | Signal:
         """Nothing is left to train: ask the plan for the runs that come next."""
@@ -257,7 +287,7 @@ class Study:
 
     def _start(self, run: RunRecord) -> Assignment:
         attempt = self._ledger.start(self._lease, run.run_id)
-        self._runs[run.run_id] = replace(run, state=State.RUNNING, attempt=attempt)
+        self._runs[run.run_id] = replace(run, state=State.RUNNING, attempt=attempt, started_at=time.time())
         return self._assignment(run.spec, attempt)
 
     def _assignment(self, spec: RunSpec, attempt: int) -> Assignment:

@@ -5,28 +5,18 @@ What runs where is chosen in :mod:`tuner.bootstrap`; here nothing knows Ray, SQL
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
-from tuner.analysis.evidence import Evidence, Nothing
-from tuner.analysis.explored import explored, scored
-from tuner.analysis.findings import findings
-from tuner.analysis.recommendation import recommend, recommend_or_say
-from tuner.documents import Section
+from tuner.analysis.evidence import Evidence
+from tuner.analysis.recommendation import recommend
+from tuner.answers import dossier
 from tuner.errors import InputError, NoEvidence, StudyStopped
 from tuner.families import FAMILIES, is_family
-from tuner.fidelity import FULL
 from tuner.ports import Executor, Tracker
-from tuner.recorded.export import rows_of
-from tuner.recorded.study import RecordedStudy
-from tuner.recorded.writing import write_curves, write_runs
-from tuner.records import RunRecord, TrialRecord
-from tuner.reporting.dossier import Dossier
 from tuner.reporting.files import write_all
-from tuner.spec import StudySpec, read_spec
+from tuner.spec import StudySpec, stored_spec
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
 from tuner.study import Study
@@ -76,42 +66,6 @@ def conclude(ledger: Ledger, spec: StudySpec, folder: Path) -> Evidence | None:
     return found.evidence
 
 
-def dossier(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Dossier:
-    """Return the answer with the records behind it and what the search taught: what a report shows.
-
-    Raises:
-        NoEvidence: no run has finished.
-    """
-    from tuner.search.importance import importance
-
-    evidence, points = recommend(spec, trials, runs), explored(spec, trials, runs)
-    important = [importance(arm, scored(points[arm.arm], spec.sign)) for arm in spec.arms]
-    return Dossier(evidence, spec, trials, runs, findings(spec, trials, runs, evidence.min_effect, important))
-
-
-def stored_dossier(ledger: Ledger, name: str) -> Dossier:
-    """Return the dossier of a study as the ledger stands.
-
-    Raises:
-        StudyNotFound: there is no study of that name.
-        NoEvidence: no run has finished.
-    """
-    row = ledger.study(name)
-    return dossier(stored_spec(row.spec, name), ledger.trials(row), ledger.runs(row))
-
-
-def report_recorded(studies: Sequence[RecordedStudy], folder: Path) -> list[Path]:
-    """Write the report of each recorded study that has an answer, of several into a folder each; return the pages."""
-    pages = []
-    for study in studies:
-        try:
-            found = dossier(study.spec, study.trials, study.runs)
-        except NoEvidence:
-            continue
-        pages.append(write_all(found, folder / study.spec.name if len(studies) > 1 else folder)[0])
-    return pages
-
-
 def answer(ledger: Ledger, name: str) -> Evidence:
     """Return the recommendation as the ledger stands, also in the middle of a study.
 
@@ -121,35 +75,6 @@ def answer(ledger: Ledger, name: str) -> Evidence:
     """
     row = ledger.study(name)
     return recommend(stored_spec(row.spec, name), ledger.trials(row), ledger.runs(row))
-
-
-def analyse(studies: Iterable[RecordedStudy]) -> list[Evidence | Nothing]:
-    """Return the answer of each recorded study."""
-    return [recommend_or_say(study.spec, study.trials, study.runs) for study in studies]
-
-
-def export_runs(ledger: Ledger, name: str, runs: Path, curves: Path | None) -> int:
-    """Write a study's runs, and their curves, as tables; return how many runs.
-
-    Raises:
-        StudyNotFound: there is no study of that name.
-        NoEvidence: no run has ended.
-        InputError: a file cannot be written.
-    """
-    row = ledger.study(name)
-    spec, found = stored_spec(row.spec, name), ledger.runs(row)
-    rows, points = rows_of(spec, ledger.trials(row), found)
-    if not rows:
-        raise NoEvidence(f"study {name!r} has no run that has ended; of {len(found)} runs, nothing can be written.")
-    write_runs(runs, rows)
-    if curves is not None:
-        write_curves(curves, points)
-    return len(rows)
-
-
-def stored_spec(spec: Mapping[str, Any], name: str) -> StudySpec:
-    """Read back what the ledger keeps of a study file; one from before the ladder trained every run in full."""
-    return read_spec(Section({"fidelity": FULL, **spec}, f"study {name!r} in the database"))
 
 
 def extend(

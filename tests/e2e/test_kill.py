@@ -146,6 +146,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     found = Place(tmp_path_factory.mktemp("kills") / "whole")
     code, output = found.call("run", "study.yaml")
     assert code == 0, output
+    assert found.optuna_states() == {"COMPLETE": 8}
     yield found
     found.kill_everything()
 
@@ -169,7 +170,8 @@ def story(place: Place) -> tuple[Any, Any]:
 
 def check_whole(place: Place, whole: Place) -> None:
     assert story(place) == story(whole)
-    assert place.optuna_states() == whole.optuna_states() == {"COMPLETE": 8}
+    assert place.optuna_states() == whole.optuna_states()
+    assert set(place.optuna_states()) <= {"COMPLETE", "PRUNED"}
     _, runs = place.read()
     assert len({run.run_id for run in runs}) == len(runs) == len(whole.read()[1])
     assert not place.ours()
@@ -188,6 +190,12 @@ def at_runs(count: int) -> Callable[[Place], bool]:
 
 def in_phase(phase: str) -> Callable[[Place], bool]:
     return lambda place: any(row[1:3] == (phase, "running") for row in place.glance())
+
+
+def on_rung(rung: int) -> Callable[[Place], bool]:
+    return lambda place: any(
+        f".explore.r{rung}." in run_id and state == "running" for run_id, _, state, _ in place.glance()
+    )
 
 
 def after_a_checkpoint(place: Place) -> bool:
@@ -248,6 +256,27 @@ def test_killed_and_interrupted_at_many_moments_the_study_is_the_same(place: Pla
     code, output = place.call("resume", "kill")
     assert code == 0, output
     assert ended(place) == finished, "a finished study is not trained again"
+
+
+def test_a_ladder_killed_on_a_short_rung_and_on_a_long_one(place: Place, tmp_path: Path) -> None:
+    """Short runs, promotions and finalists come out the same; what the search left on a short rung is told once."""
+    ladder = STUDY.replace("{steps: 48}", "{steps: 150}").replace("trials_per_arm: 4", "trials_per_arm: 2")
+    whole = Place(tmp_path / "whole")
+    for one in (whole, place):
+        (one.folder / "study.yaml").write_text(ladder.replace("sleep: 0.008", "sleep: 0.003"))
+    code, output = whole.call("run", "study.yaml")
+    assert code == 0, output
+    place.die_at(both(at_runs(2), after_a_checkpoint), "run", "study.yaml")
+    for moment in (both(on_rung(1), after_a_checkpoint), in_phase("confirm")):
+        before = ended(place)
+        place.die_at(moment, "resume", "kill")
+        check_kept(before, place)
+    code, output = place.call("resume", "kill")
+    assert code == 0, output
+    check_whole(place, whole)
+    assert place.optuna_states()["PRUNED"] >= 1
+    assert {run.spec.horizon.amount for run in ended(place).values()} == {50, 150}
+    whole.kill_everything()
 
 
 @pytest.mark.ray

@@ -40,7 +40,7 @@ def make_spec(executor: str = "local", **more: Any) -> StudySpec:
         "horizon": {"steps": 24},
         "space": "quick",
         "arms": ["sgdm", "adamw"],
-        "budget": {"trials_per_arm": 4},
+        "budget": {"trials_per_arm": 5},
         "confirmation": {"seeds": 2},
         "resources": {"parallel": 1, "device": "cpu"},
         "executor": executor,

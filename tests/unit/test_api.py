@@ -123,3 +123,40 @@ def test_a_study_that_is_not_there(folder: Path) -> None:
     assert launch(name="a").wait(120)
     with pytest.raises(StudyNotFound, match="it holds: a"):
         tuner.open_study("nosuch")
+
+
+class TestAnalyze:
+    """Runs that others made, from Python."""
+
+    @staticmethod
+    def table(folder: Path) -> Path:
+        head = "run_id,study,arm,seed,phase,outcome,direction,value,param.lr"
+        rows = [
+            f"{study}-{arm}{seed},{study},{arm},{seed},{phase},completed,maximize,{level + 0.001 * seed},0.1"
+            for study in ("one", "two")
+            for arm, level in (("a", 0.9), ("b", 0.5))
+            for seed, phase in enumerate(["explore", *["confirm"] * 10])
+        ]
+        rows.append("three-a0,three,a,0,explore,diverged,maximize,,0.1")
+        path = folder / "runs.csv"
+        path.write_text("\n".join([head, *rows]) + "\n")
+        return path
+
+    def test_one_answer_for_each_study_that_has_one(self, folder: Path) -> None:
+        found = tuner.analyze(self.table(folder), alpha=0.1, min_effect=0.01)
+        assert [(one.evidence.study, one.verdict.arm, one.evidence.alpha) for one in found] == [
+            ("one", "a", 0.1),
+            ("two", "a", 0.1),
+        ]
+        assert "one" in found[0].html()
+
+    def test_no_answer_at_all(self, folder: Path) -> None:
+        path = folder / "runs.csv"
+        path.write_text("run_id,arm,seed,phase,outcome,direction,value\na,a,0,explore,diverged,maximize,\n")
+        with pytest.raises(NoEvidence, match=r"runs.csv: .*no completed run to recommend from; of 1 runs: 1 diverged"):
+            tuner.analyze(str(path))
+
+    @pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"alpha": 0.6}, {"min_effect": -1.0}])
+    def test_wrong_ones(self, folder: Path, wrong: dict[str, float]) -> None:
+        with pytest.raises(InputError, match=r"analyze\(\): (alpha|min_effect) is .*; expected a number"):
+            tuner.analyze(self.table(folder), **wrong)

@@ -13,7 +13,7 @@ from tuner import bootstrap, head_start, workflow
 from tuner.errors import InputError, StorageError, StudyExists, StudyNotFound, WorkloadError
 from tuner.records import Source
 from tuner.settings import Settings
-from tuner.spec import StudySpec
+from tuner.spec import StudySpec, stored_spec
 
 TOY = "tuner.training.workloads.toy:ToyQuadratic"
 DIGITS = "tuner.training.workloads.digits:DigitsCNN"
@@ -99,7 +99,7 @@ class TestRecipes:
     def test_go_through_the_ledger(self, settings: Settings) -> None:
         spec = digits(known_recipes=["resnet-50", "nearest"])
         assert bootstrap.create(spec, settings).known == spec.known
-        assert workflow.stored_spec(json.loads(json.dumps(spec.to_json())), spec.name) == spec
+        assert stored_spec(json.loads(json.dumps(spec.to_json())), spec.name) == spec
 
     def test_a_study_without_them_is_stored_as_ever(self) -> None:
         assert not {"known_recipes", "warm_start", "known"} & set(make_spec().to_json())

@@ -11,7 +11,17 @@ import pytest
 import tuner
 from tuner.cli import main
 
-NAMES = ["Recommendation", "Run", "StudyHandle", "TunerError", "Workload", "__version__", "launch", "open_study"]
+NAMES = [
+    "Recommendation",
+    "Run",
+    "StudyHandle",
+    "TunerError",
+    "Workload",
+    "__version__",
+    "analyze",
+    "launch",
+    "open_study",
+]
 VERBS = {
     "analyze": [
         "--alpha",

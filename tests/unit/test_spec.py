@@ -90,7 +90,8 @@ class TestDefaults:
         assert (spec.space.name, [a.arm for a in spec.arms]) == ("sgdm-vs-adam", ["sgdm", "adamw"])
         assert (spec.budget.trials_per_arm, spec.budget.hours, spec.opened_for) == (12, None, 12)
         assert spec.confirmation == Confirmation()
-        assert (spec.confirmation.seeds, spec.sampler, spec.executor, spec.seed) == (10, "tpe", "ray", 0)
+        assert (spec.confirmation.seeds, spec.sampler, spec.executor, spec.seed) == (10, "surrogate", "ray", 0)
+        assert (spec.fidelity.kind, spec.allocation) == ("ladder", "compare")
         assert spec.workload.folder == str(Path.cwd())
         assert through_the_ledger(spec) == spec
 

@@ -25,7 +25,7 @@ from tuner.records import (
     TrialRecord,
 )
 from tuner.settings import Settings
-from tuner.spec import StudySpec, read_spec
+from tuner.spec import StudySpec, read_spec, stored_spec
 from tuner.study import Study
 
 SPACE = {
@@ -204,7 +204,7 @@ class TestStopAndResume:
             session.study.tell = telling
             session.run()
             assert not session.study.finished
-        stored = workflow.stored_spec(bootstrap.open_ledger(place.settings).study("toy").spec, "toy")
+        stored = stored_spec(bootstrap.open_ledger(place.settings).study("toy").spec, "toy")
         place.run(stored)
         assert place.numbers() == elsewhere.numbers()
 

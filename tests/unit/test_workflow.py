@@ -7,7 +7,7 @@ from analysis.records import make_spec
 
 from tuner import workflow
 from tuner.errors import InputError, NoEvidence, StudyNotFound
-from tuner.spec import StudySpec
+from tuner.spec import StudySpec, stored_spec
 from tuner.storage.ledger import Ledger
 
 
@@ -35,7 +35,7 @@ class TestExtend:
 
     def test_everything_at_once_reads_back(self) -> None:
         more = workflow.extend(make_spec(), trials=2, seeds=12, arm="nag")
-        assert workflow.stored_spec(more.to_json(), "toy") == more
+        assert stored_spec(more.to_json(), "toy") == more
         assert (more.budget.trials_per_arm, more.confirmation.total, len(more.arms)) == (6, 12, 3)
 
     @pytest.mark.parametrize(

@@ -12,13 +12,15 @@ from tuner.analysis.family import FamilyVerdict
 from tuner.analysis.finalists import competing, ended_trials
 from tuner.analysis.plan import plan_cost
 from tuner.analysis.recording import recorded_failures, recorded_seeds, recorded_trials
+from tuner.analysis.rungs import LIES, best_known, rung_agreements
 from tuner.analysis.samples import there
+from tuner.analysis.spending import exhausted, in_full_runs, smallest, spent, unequal
 from tuner.analysis.stats import equivalent
 from tuner.analysis.verdict import FEWEST_PAIRS, NOT_ASSESSED
 from tuner.families import camp_name
 from tuner.records import Outcome, Phase, RunRecord, Source, TrialRecord, short
 from tuner.schedules import SCHEDULES
-from tuner.spec import StudySpec
+from tuner.spec import OPTIMISE, StudySpec
 
 MANY_DIVERGED = 0.25
 
@@ -34,10 +36,12 @@ def caveats_of(
         _seeds,
         _unstable,
         _edge,
+        _widened,
         _followed,
         _diverged,
         _failed,
         _budget,
+        _short_horizons,
         _references,
         _effect,
         _again,
@@ -89,8 +93,25 @@ def _edge(spec: StudySpec, trials: Sequence[TrialRecord], _r: Sequence[RunRecord
     if arm is None:
         return []
     found = edges(spec, trials, {arm: state.chosen[arm]})
-    advice = "better settings may lie beyond it. Widen the range in the space and search on."
+    by_itself = "" if spec.widen or spec.recording is not None else " (with widen: true a study does so by itself)"
+    advice = f"better settings may lie beyond it. Widen the range in the space and search on{by_itself}."
     return [Caveat("edge_of_range", f"{edge.text}: {advice}") for edge in found]
+
+
+def _widened(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], _s: Contest) -> Found:
+    """Ranges that the search widened by itself: what is recommended may lie outside of those that were asked for."""
+    ends: dict[tuple[str, str, str], list[float]] = {}
+    for one in (end for widening in spec.widened for end in widening.moved):
+        ends.setdefault((one.dimension, one.arm, one.side), [one.old]).append(one.new)
+    more = f"Every arm got {sum(widening.trials for widening in spec.widened)} more full runs' worth."
+    return [
+        Caveat(
+            "range_widened",
+            f"{name} of {arm} was widened at its {side} end from {short(seen[0])} to {short(seen[-1])}, because the"
+            f" arm's best trial lay there. {more}",
+        )
+        for (name, arm, side), seen in ends.items()
+    ]
 
 
 def _followed(_spec: StudySpec, trials: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
@@ -125,23 +146,60 @@ def _failed(spec: StudySpec, _t: Sequence[TrialRecord], runs: Sequence[RunRecord
 
 
 def _budget(spec: StudySpec, _t: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest) -> Found:
+    begun = spent(spec, runs)
+    none = [arm for arm, cost in begun.items() if not cost]
     found = []
-    planned, most = spec.budget.trials_per_arm, competing(spec, runs)
-    ended = {arm.arm: ended_trials(runs, arm.arm) for arm in spec.arms}
-    none = [arm for arm, count in ended.items() if not count]
     if none:
         found.append(Caveat("arm_missing", f"No run of {', '.join(none)} has ended; nothing is said about it."))
-    if planned is not None and most < planned:
-        text = f"The search ended early: the first {most} of {planned} trials of each arm compete."
-        found.append(Caveat("budget_cut", text))
-    elif planned is None and len(set(ended.values())) > 1:
-        found.append(
-            Caveat("budget_cut", f"Only the first {most} trials of each arm compete, so that budgets are equal.")
-        )
-    barren = [arm for arm, count in ended.items() if count and arm not in state.chosen]
+    found += _full_runs(spec, runs) if in_full_runs(spec) else _proposals(spec, runs)
+    barren = [arm for arm, cost in begun.items() if cost and arm not in state.chosen]
     if barren:
         text = f"No run of {', '.join(barren)} completed in the search: not compared."
         found.append(Caveat("arm_without_result", text))
+    return found
+
+
+def _proposals(spec: StudySpec, runs: Sequence[RunRecord]) -> Found:
+    """Whether arms compete with fewer proposals than they had, or were to have."""
+    planned, most = spec.budget.trials_per_arm, competing(spec, runs)
+    counts = {ended_trials(runs, arm.arm) for arm in spec.arms}
+    if planned is not None and most < planned:
+        text = f"The search ended early: the first {most} of {planned} trials of each arm compete."
+        return [Caveat("budget_cut", text)]
+    if planned is None and len(counts) > 1:
+        return [Caveat("budget_cut", f"Only the first {most} trials of each arm compete, so that budgets are equal.")]
+    return []
+
+
+def _full_runs(spec: StudySpec, runs: Sequence[RunRecord]) -> Found:
+    """The same where budgets are counted in full runs."""
+    costs, planned = spent(spec, runs), spec.budget.trials_per_arm
+    if spec.allocation == OPTIMISE:
+        return [Caveat("unequal_budgets", f"{unequal(costs)}.")] if len(costs) > 1 else []
+    found, least, most = [], smallest(spec, runs), max(costs.values(), default=0.0)
+    if planned is not None and least <= planned - 1.0:
+        text = f"The search ended early: {least:.3g} of {planned} full runs' worth of each arm compete."
+        found.append(Caveat("budget_cut", text))
+    elif most - least > 1.0:
+        text = f"Only the first {least:.3g} full runs' worth of each arm compete, so that budgets are equal."
+        found.append(Caveat("budget_cut", text))
+    done = [f"{arm} (after {costs[arm]:.3g})" for arm in exhausted(spec, runs) if most - costs[arm] > 1.0]
+    if done:
+        text = f"No new setting was left to try before the budget was spent, in full runs' worth: {', '.join(done)}."
+        found.append(Caveat("settings_exhausted", text))
+    return found
+
+
+def _short_horizons(spec: StudySpec, _t: Sequence[TrialRecord], runs: Sequence[RunRecord], _s: Contest) -> Found:
+    """Where short runs ranked an arm's settings unlike full ones."""
+    found = []
+    for row in best_known(rung_agreements(spec, runs)):
+        if row.correlation is not None and row.correlation < LIES:
+            text = (
+                f"Short runs rank {row.arm}'s settings unlike full ones (rank correlation {row.correlation:.1f} over"
+                f" {row.n} settings): the ladder gave more of its budget to full runs."
+            )
+            found.append(Caveat("short_horizon_lies", text))
     return found
 
 

@@ -47,9 +47,25 @@ def best_settings(
     return tuple(found)
 
 
+def started_from(spec: StudySpec, trials: Sequence[TrialRecord]) -> dict[str, int]:
+    """Return how many settings of each study named by ``warm_start`` were tried first."""
+    found = dict.fromkeys(spec.warm_start, 0)
+    for trial in trials:
+        if trial.source is Source.EARLIER:
+            origin = spec.space.arm(trial.arm).origins.get(trial.setting.fingerprint, "")
+            name = next((name for name in found if origin.startswith(_origin(name))), None)
+            if name is not None:
+                found[name] += 1
+    return found
+
+
+def _origin(study: str) -> str:
+    return f"study {study}, "
+
+
 def _known(spec: StudySpec, trial: TrialRecord, value: float, workload: str) -> Known:
     same = spec.workload.path == workload
-    origin = f"study {spec.name}, {trial.arm} trial {trial.index}: {spec.metric} {short(value)}"
+    origin = f"{_origin(spec.name)}{trial.arm} trial {trial.index}: {spec.metric} {short(value)}"
     if not same:
         origin += f" on {spec.workload.path}"
     return Known(trial.setting.family, _written(spec, trial.setting, same), Source.EARLIER, origin)

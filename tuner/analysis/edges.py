@@ -9,10 +9,10 @@ from tuner.analysis.explored import used
 from tuner.records import Scalar, TrialRecord, short
 from tuner.space import ArmSpace, Dimension
 from tuner.spec import StudySpec
+from tuner.widened import LOWER, UPPER
 
 EDGE = 0.1
 """A coordinate in the first or last tenth of its axis lies at the edge."""
-LOWER, UPPER = "lower", "upper"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ The JSON's keys are a contract (``schema_version``): keys may be added, none cha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tuner.analysis.contest import GIVEN, INCONCLUSIVE, SINGLE
@@ -44,7 +44,10 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class ArmRow:
-    """One arm on the leaderboard. ``mean`` and its interval are those of the confirmation (None: none)."""
+    """One arm on the leaderboard. ``mean`` and its interval are those of the confirmation (None: none).
+
+    ``full_runs`` is what the arm's search cost, in runs over the full horizon.
+    """
 
     arm: str
     family: str
@@ -64,6 +67,7 @@ class ArmRow:
     dropped_after: int | None
     state_bytes_per_param: float | None
     seconds_per_step: float | None
+    full_runs: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         values = asdict(self) | {"camp": known_camp(self.camp)}
@@ -78,7 +82,8 @@ class ArmRow:
 class Evidence:
     """Everything that the answer rests on, and the answer.
 
-    ``recording`` says whence the runs come, if others made them; empty for a study of ours.
+    ``recording`` says whence the runs come, if others made them; empty for a study of ours. ``started_from`` counts the
+    settings of each earlier study that were tried first.
     """
 
     study: str
@@ -104,6 +109,7 @@ class Evidence:
     valid_for: Mapping[str, Any]
     cost: Mapping[str, Any]
     recording: str = ""
+    started_from: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def min_effect_given(self) -> bool:
@@ -160,6 +166,7 @@ class Evidence:
             "arms": [arm.to_json() for arm in self.arms],
             "caveats": [asdict(caveat) for caveat in self.caveats],
             "valid_for": dict(self.valid_for),
+            "started_from": dict(self.started_from),
             "cost": dict(self.cost),
         }
 

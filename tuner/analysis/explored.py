@@ -24,16 +24,18 @@ class Point:
     """A trial that ended.
 
     Completed, it has a ``value`` at the full horizon, in the metric's unit. Otherwise it diverged, failed, or was
-    pruned: it never reached the full horizon (stopped, or left on a shorter rung).
+    pruned: it never reached the full horizon (stopped, or left on a shorter rung). ``wider``: it was proposed after the
+    search had widened a range because of what it saw.
     """
 
     trial: TrialRecord
     outcome: Outcome
     value: float | None = None
+    wider: bool = False
 
     @property
     def independent(self) -> bool:
-        return self.trial.source in INDEPENDENT
+        return self.trial.source in INDEPENDENT and not self.wider
 
     def coordinate(self, name: str) -> Scalar | None:
         """Where the trial lies on one axis; None if its setting lies outside the searched space."""
@@ -52,12 +54,14 @@ def explored(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunR
         if run.spec.phase is Phase.EXPLORE and run.state is State.ENDED and run.outcome is not None:
             outcomes[run.spec.arm, run.spec.trial].add(run.outcome)
     found: dict[str, list[Point]] = {arm.arm: [] for arm in spec.arms}
+    first = spec.widened[0].proposed if spec.widened else {}
     for trial in sorted(trials, key=lambda trial: trial.index):
         key = (trial.arm, trial.index)
+        wider = trial.index >= first.get(trial.arm, math.inf)
         if key in values:
-            found[trial.arm].append(Point(trial, Outcome.COMPLETED, values[key]))
+            found[trial.arm].append(Point(trial, Outcome.COMPLETED, values[key], wider))
         elif ended := _without_value(outcomes[key]):
-            found[trial.arm].append(Point(trial, ended))
+            found[trial.arm].append(Point(trial, ended, wider=wider))
     return {arm: tuple(points) for arm, points in found.items()}
 
 

@@ -26,11 +26,12 @@ from scipy import stats
 
 from tuner.analysis.contest import INCONCLUSIVE, SINGLE, TIE, WINNER, Contest
 from tuner.analysis.explored import Point, Points, explored
+from tuner.analysis.spending import spent, unequal
 from tuner.analysis.stats import Array
 from tuner.analysis.verdict import NOT_ASSESSED, Verdict
 from tuner.families import UNKNOWN
 from tuner.records import Outcome, RunRecord, Source, TrialRecord, short
-from tuner.spec import StudySpec
+from tuner.spec import OPTIMISE, StudySpec
 
 EXACT_UP_TO = 20_000
 """Up to so many ways to deal the trials all are counted; above, ``MONTE_CARLO`` random ones."""
@@ -89,6 +90,8 @@ def family_verdict(
         return FamilyVerdict(NOT_ASSESSED, "one arm only: there is no other family to compare it with")
     if state.samples.empty:
         return FamilyVerdict(NOT_ASSESSED, "no finalist was trained on fresh seeds, and a family needs that first")
+    if spec.allocation == OPTIMISE:
+        return FamilyVerdict(NOT_ASSESSED, unequal(spent(spec, runs)))
     searches = searches_of(spec, explored(spec, trials, runs), arms)
     alpha = spec.confirmation.alpha
     if state.kind == WINNER and verdict.arm is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
+from tuner.analysis.spending import equally_paid, in_full_runs
 from tuner.records import Outcome, Phase, RunRecord, State, TrialRecord
 from tuner.spec import StudySpec
 
@@ -14,14 +16,16 @@ def finalists(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[Run
 
     The best is the best value of the search at the full horizon (several seeds of one trial: their mean); of equal
     ones the earlier trial. Budgets are equal: only the first :func:`competing` proposals of each arm take part, so
-    that an arm that was served faster before the time ran out has no more draws than the others. A recording says
-    itself which trials it confirmed, and knows no order of proposals.
+    that an arm that was served faster before the time ran out has no more draws than the others; where budgets are
+    counted in full runs, see :func:`tuner.analysis.spending.equally_paid`. A recording says itself which trials it
+    confirmed, and knows no order of proposals.
     """
     if spec.recording is not None:
         return {arm.arm: spec.recording.finalists[arm.arm] for arm in spec.arms if arm.arm in spec.recording.finalists}
-    most = competing(spec, runs)
+    counted = in_full_runs(spec)
+    most = math.inf if counted else competing(spec, runs)
     known = {(trial.arm, trial.index) for trial in trials}
-    values = search_values(spec, runs)
+    values = search_values(spec, equally_paid(spec, runs) if counted else runs)
     found: dict[str, int] = {}
     for arm in spec.arms:
         mine = {

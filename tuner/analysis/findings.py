@@ -12,6 +12,7 @@ from typing import Any
 from tuner.analysis.edges import Edge, edges
 from tuner.analysis.explored import Points, explored
 from tuner.analysis.finalists import finalists
+from tuner.analysis.rungs import RungAgreement, rung_agreements
 from tuner.analysis.sensitivity import Sensitivity, sensitivities
 from tuner.analysis.tuning_curves import TuningCurve, tuning_curves
 from tuner.records import Outcome, RunRecord, TrialRecord
@@ -28,6 +29,7 @@ class Findings:
     sensitivities: tuple[Sensitivity, ...]
     importances: tuple[Importance, ...]
     edges: tuple[Edge, ...]
+    rungs: tuple[RungAgreement, ...] = ()
 
     def diverged(self, arm: str) -> tuple[int, int]:
         """Return how many trials of the arm diverged in the search, and how many ended."""
@@ -47,6 +49,7 @@ class Findings:
             "importance": [asdict(row) for row in self.importances],
             "edges": edges,
             "diverged": [{"arm": arm, "diverged": bad, "trials": n} for arm, (bad, n) in rows.items()],
+            "rungs": [asdict(row) for row in self.rungs],
         }
 
 
@@ -65,4 +68,5 @@ def findings(
         sensitivities=sensitivities(spec, points, min_effect),
         importances=tuple(importances),
         edges=edges(spec, trials, finalists(spec, trials, runs)),
+        rungs=rung_agreements(spec, runs),
     )

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tuner.analysis.caveats import caveats_of
 from tuner.analysis.contest import SINGLE, TIE, WINNER, Contest, contest, costs_known, seconds_per_step
+from tuner.analysis.earlier import started_from
 from tuner.analysis.evidence import ArmRow, Evidence, Expected, Nothing
 from tuner.analysis.family import family_verdict
 from tuner.analysis.finalists import search_values
 from tuner.analysis.references import CURRENT, DEFAULT, gain_over
+from tuner.analysis.spending import spent
 from tuner.analysis.stats import bootstrap_interval
 from tuner.analysis.verdict import pairs_of, verdict_of
 from tuner.errors import NoEvidence
@@ -61,8 +64,9 @@ def recommend(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[Run
         looks=state.looks,
         caveats=caveats_of(spec, trials, runs, state, family),
         valid_for=_valid_for(spec, runs, arm, setting),
-        cost=_cost(runs),
+        cost=_cost(spec, runs),
         recording=spec.recording.source if spec.recording else "",
+        started_from=started_from(spec, trials),
     )
 
 
@@ -82,7 +86,10 @@ def leaderboard(
 ) -> tuple[ArmRow, ...]:
     """Return one row per arm: those still in first, by their mean, then the rest."""
     pace, values = seconds_per_step(runs), search_values(spec, runs)
-    rows = [_row(spec, trials, runs, state, arm, values, pace.get(arm)) for arm in (a.arm for a in spec.arms)]
+    rows = [
+        replace(_row(spec, trials, runs, state, arm, values, pace.get(arm)), full_runs=cost)
+        for arm, cost in spent(spec, runs).items()
+    ]
 
     def rank(row: ArmRow) -> tuple[bool, bool, float]:
         score = row.mean if row.mean is not None else row.best_value
@@ -181,7 +188,8 @@ def _valid_for(spec: StudySpec, runs: Sequence[RunRecord], arm: str, setting: Se
     }
 
 
-def _cost(runs: Sequence[RunRecord]) -> dict[str, Any]:
+def _cost(spec: StudySpec, runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """What was spent, in runs, in seconds, and in runs over the full horizon."""
     phases: dict[str, dict[str, float]] = {}
     for phase in Phase:
         results = [run.result for run in runs if run.spec.phase is phase and run.result is not None]
@@ -189,6 +197,7 @@ def _cost(runs: Sequence[RunRecord]) -> dict[str, Any]:
             "runs": len(results),
             "train_seconds": sum(result.train_seconds for result in results),
             "eval_seconds": sum(result.eval_seconds for result in results),
+            "full_runs": sum(spent(spec, runs).values()) if phase is Phase.EXPLORE else float(len(results)),
         }
-    total = {key: sum(row[key] for row in phases.values()) for key in ("runs", "train_seconds", "eval_seconds")}
+    total = {key: sum(row[key] for row in phases.values()) for key in phases[Phase.EXPLORE.value]}
     return {**total, "phases": phases}

@@ -46,7 +46,7 @@ def _steps(runs: Sequence[RunRecord]) -> dict[Horizon, float]:
             found[run.spec.horizon] = max(found[run.spec.horizon], float(run.result.step))
     known = [(horizon, steps) for horizon, steps in found.items() if steps]
     per_unit = known[0][1] / known[0][0].amount if known else 1.0
-    return {horizon: steps or round(horizon.amount * per_unit) or 1.0 for horizon, steps in found.items()}
+    return {horizon: steps or float(round(horizon.amount * per_unit)) or 1.0 for horizon, steps in found.items()}
 
 
 def _row(spec: StudySpec, run: RunRecord, samplers: dict[tuple[str, int], str], horizon: float) -> RecordedRun:

@@ -30,6 +30,13 @@ IMPORTANCE_MEANING = (
 IMPORTANCE_HEAD = ("arm", "dimension", "share", "by chance", "")
 
 
+RUNGS_MEANING = (
+    "Whether short runs rank an arm's settings as full runs do: Spearman's rank correlation over the settings that"
+    " trained on both. Only promising settings go up the ladder, so it is lower than over all settings."
+)
+RUNGS_HEAD = ("arm", "short run", "full run", "settings on both", "rank correlation")
+
+
 def budget_rows(curve: TuningCurve) -> list[Row]:
     """Return the curve at 1, 2, 4, ... trials and at all of them."""
     band = curve.band(CONFIDENCES[0])
@@ -99,6 +106,14 @@ def importance_notes(importances: Sequence[Importance]) -> list[str]:
 
 def edge_notes(findings: Findings) -> list[str]:
     return [f"{edge.arm}: {edge.text}." for edge in findings.edges]
+
+
+def rung_rows(findings: Findings) -> list[Row]:
+    """Return the rank agreement of each rung with the full horizon; none where all runs were full ones."""
+    return [
+        (row.arm, row.horizon, row.full, str(row.n), "-" if row.correlation is None else f"{row.correlation:.2f}")
+        for row in findings.rungs
+    ]
 
 
 def diverged_share(findings: Findings, arm: str) -> str:

@@ -38,6 +38,8 @@ def rows(evidence: Evidence) -> list[Row]:
         ("Because", evidence.why),
         ("Expect", f"{evidence.metric} {words.expected(evidence)}"),
     ]
+    if started := words.started(evidence):
+        found.append(("Start", f"warm, from {started}"))
     found += [("Gain", words.gain(evidence, over)) for over in ("default", "current") if _worth(evidence, over)]
     if evidence.test:
         found.append(("Test", ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())))

@@ -65,8 +65,8 @@ def note(evidence: Evidence) -> str:
 
 def leaderboard(evidence: Evidence) -> str:
     """Return the table of arms, best first."""
-    pace = "ms/step"
-    head = ("arm", "fresh seeds: mean", "seeds", "best of the search", "trials", "diverged", "state B/param", pace, "")
+    search, cost = ("best of the search", "trials", "in full runs", "diverged"), ("state B/param", "ms/step")
+    head = ("arm", "fresh seeds: mean", "seeds", *search, *cost, "")
     return table(head, [_arm(evidence, row) for row in evidence.arms])
 
 
@@ -117,6 +117,7 @@ def _arm(evidence: Evidence, row: ArmRow) -> tuple[str, ...]:
         str(row.n_confirmed),
         short(row.best_value),
         str(row.n_trials),
+        f"{row.full_runs:.3g}",
         str(row.n_diverged),
         "-" if row.state_bytes_per_param is None else str(row.state_bytes_per_param),
         short(row.seconds_per_step * 1000 if row.seconds_per_step is not None else None),
@@ -157,6 +158,7 @@ def _taught(findings: Findings) -> list[str]:
     """The sections on what the search taught."""
     budget = [row for curve in findings.curves if curve.budgets for row in analyses.budget_rows(curve)]
     shares = analyses.importance_rows(findings.importances)
+    rungs = analyses.rung_rows(findings)
     diverged = ", ".join(f"{arm} {analyses.diverged_share(findings, arm)}" for arm in findings.points)
     return [
         "## Best at a budget",
@@ -170,6 +172,7 @@ def _taught(findings: Findings) -> list[str]:
         "## Sensitivity to the learning rate",
         analyses.SENSITIVITY_MEANING,
         _list(analyses.sensitivity_notes(findings)),
+        *(("## Short runs and full ones", analyses.RUNGS_MEANING, table(analyses.RUNGS_HEAD, rungs)) if rungs else ()),
         "## Edges and divergence",
         _list([*analyses.edge_notes(findings), f"Trials that diverged in the search: {diverged}."]),
     ]
@@ -185,12 +188,8 @@ def _valid_for(evidence: Evidence) -> str:
 
 
 def _cost(evidence: Evidence) -> str:
-    rows = [
-        (phase, str(row["runs"]), f"{row['train_seconds']:.1f}", f"{row['eval_seconds']:.1f}")
-        for phase, row in evidence.cost["phases"].items()
-        if row["runs"]
-    ]
-    return table(("phase", "runs", "seconds of training", "of evaluation"), rows)
+    rows = [(phase, *words.cost_row(row)) for phase, row in evidence.cost["phases"].items() if row["runs"]]
+    return table(("phase", "runs", "in full runs", "seconds of training", "of evaluation"), rows)
 
 
 def _next(evidence: Evidence) -> list[str]:

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner.analysis.plan import plan_cost
+from tuner.analysis.spending import spent
+from tuner.fidelity import PRUNE
 from tuner.records import Outcome, Phase, RunRecord, State, short
+from tuner.spec import COMPARE
 from tuner.study import Snapshot
 
 if TYPE_CHECKING:
@@ -23,31 +26,43 @@ PLAIN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ArmLine:
-    """An arm's line in the table."""
+    """An arm's line in the table.
+
+    ``spent`` of ``planned`` full runs are done (None: no limit of its own), ``tried`` settings have begun. ``best`` is
+    a run over the full horizon.
+    """
 
     arm: str
-    done: int
+    spent: float
     planned: int | None
+    tried: int
     best: RunRecord | None
     diverged: int
     failed: int
     running: int
     confirmed: int
 
+    @property
+    def progress(self) -> str:
+        """Full runs' worth of the budget."""
+        return f"{self.spent:.3g}/{self.planned or '?'}"
+
 
 def arm_lines(snapshot: Snapshot) -> list[ArmLine]:
-    return [_arm_line(snapshot, arm.arm) for arm in snapshot.spec.arms]
+    return [_arm_line(snapshot, arm, cost) for arm, cost in spent(snapshot.spec, snapshot.runs).items()]
 
 
-def _arm_line(snapshot: Snapshot, arm: str) -> ArmLine:
+def _arm_line(snapshot: Snapshot, arm: str, cost: float) -> ArmLine:
+    spec = snapshot.spec
     runs = [run for run in snapshot.runs if run.spec.arm == arm]
-    search = [run for run in runs if run.spec.phase is Phase.EXPLORE]
-    values = [run for run in search if run.value is not None and run.outcome is Outcome.COMPLETED]
-    sign = snapshot.spec.sign
+    full = [run for run in runs if run.spec.phase is Phase.EXPLORE and run.spec.horizon == spec.horizon]
+    values = [run for run in full if run.value is not None and run.outcome is Outcome.COMPLETED]
+    sign = spec.sign
     return ArmLine(
         arm=arm,
-        done=sum(run.state is State.ENDED for run in search),
-        planned=snapshot.spec.budget.trials_per_arm,
+        spent=cost,
+        planned=spec.budget.trials_per_arm if spec.allocation == COMPARE else None,
+        tried=len({run.spec.trial for run in runs if run.spec.phase is Phase.EXPLORE}),
         best=max(values, key=lambda run: sign * (run.value or 0.0), default=None),
         diverged=sum(run.outcome is Outcome.DIVERGED for run in runs),
         failed=sum(run.outcome in (Outcome.FAILED, Outcome.LOST) for run in runs),
@@ -56,22 +71,27 @@ def _arm_line(snapshot: Snapshot, arm: str) -> ArmLine:
     )
 
 
-def total_runs(snapshot: Snapshot) -> int | None:
-    """How many runs the study takes at most, confirmation included; None with a budget of hours."""
+def total_work(snapshot: Snapshot) -> int | None:
+    """How many full runs' worth the study takes at most, confirmation included; None with a budget of hours."""
     trials = snapshot.spec.budget.trials_per_arm
     arms = len(snapshot.spec.arms)
     return None if trials is None else trials * arms + plan_cost(snapshot.spec, arms).total
 
 
-def eta_seconds(snapshot: Snapshot, done_here: int, seconds: float) -> float | None:
-    """Seconds to go at the pace since this driver began; None while nothing can be said."""
-    total = total_runs(snapshot)
-    ended = sum(run.state is State.ENDED for run in snapshot.runs)
+def work_done(snapshot: Snapshot) -> float:
+    """How many full runs' worth have ended."""
+    after = sum(run.state is State.ENDED and run.spec.phase is not Phase.EXPLORE for run in snapshot.runs)
+    return sum(spent(snapshot.spec, snapshot.runs).values()) + after
+
+
+def eta_seconds(snapshot: Snapshot, done_here: float, seconds: float) -> float | None:
+    """Seconds to go at the pace of the work done since this driver began; None while nothing can be said."""
+    total = total_work(snapshot)
     if snapshot.phase == "finished":
         return 0.0
     if total is None or done_here < 2:
         return None
-    return max(0, total - ended) * seconds / done_here
+    return max(0.0, total - work_done(snapshot)) * seconds / done_here
 
 
 def clock(seconds: float | None) -> str:
@@ -105,12 +125,12 @@ def table(snapshot: Snapshot, seconds: float, eta: float | None) -> Table:
     from rich.table import Table
 
     spec = snapshot.spec
-    total = total_runs(snapshot)
-    ended = sum(run.state is State.ENDED for run in snapshot.runs)
     head = f"{spec.name}: {PHASES[snapshot.phase]}" + (f" ({snapshot.stopping}: stopping)" if snapshot.stopping else "")
-    foot = f"{ended} of {f'at most {total}' if total else '?'} runs, {clock(seconds)}, about {clock(eta)} to go"
+    foot = f"{_progress(snapshot)}, {clock(seconds)}, about {clock(eta)} to go"
+    several = len(spec.rungs) > 1
     drawn = Table(title=head, caption=foot, title_justify="left", caption_justify="left", expand=False)
-    for name, justify in (("arm", "left"), ("search", "right"), (f"best {spec.metric}", "right")):
+    tried = (("tried", "right"),) if several else ()
+    for name, justify in (("arm", "left"), ("search", "right"), *tried, (f"best {spec.metric}", "right")):
         drawn.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
     drawn.add_column("its settings", overflow="fold", ratio=1)
     for name in ("diverged", "failed", "confirmed", "now"):
@@ -119,7 +139,8 @@ def table(snapshot: Snapshot, seconds: float, eta: float | None) -> Table:
         best = line.best
         drawn.add_row(
             line.arm,
-            f"{line.done}/{line.planned or '?'}",
+            line.progress,
+            *((str(line.tried),) if several else ()),
             short(best.value) if best else "-",
             str(best.spec.setting).removeprefix(best.spec.setting.family + " ") if best else "",
             str(line.diverged or ""),
@@ -132,30 +153,36 @@ def table(snapshot: Snapshot, seconds: float, eta: float | None) -> Table:
 
 def plain(snapshot: Snapshot, seconds: float, eta: float | None) -> str:
     """Say the same in one line."""
-    ended = sum(run.state is State.ENDED for run in snapshot.runs)
+    several = len(snapshot.spec.rungs) > 1
     parts = [
-        f"{line.arm} {line.done}/{line.planned or '?'}"
+        f"{line.arm} {line.progress}"
+        + (f" tried {line.tried}" if several else "")
         + (f" best {short(line.best.value)}" if line.best else "")
         + (f" diverged {line.diverged}" if line.diverged else "")
         + (f" failed {line.failed}" if line.failed else "")
         + (f" confirmed {line.confirmed}" if line.confirmed else "")
         for line in arm_lines(snapshot)
     ]
-    total = total_runs(snapshot)
-    runs = f"{ended}/{total}" if total else str(ended)
-    return f"[{clock(seconds)}] {PHASES[snapshot.phase]}: {runs} runs, {clock(eta)} to go; {'; '.join(parts)}"
+    return f"[{clock(seconds)}] {PHASES[snapshot.phase]}: {_progress(snapshot)}, {clock(eta)} to go; {'; '.join(parts)}"
+
+
+def _progress(snapshot: Snapshot) -> str:
+    """How much is done of what there is to do; in full runs' worth where runs are not all alike."""
+    total, ended = total_work(snapshot), sum(run.state is State.ENDED for run in snapshot.runs)
+    if len(snapshot.spec.rungs) == 1 and snapshot.spec.fidelity.kind != PRUNE:
+        return f"{ended} of {f'at most {total}' if total else '?'} runs"
+    return f"{ended} runs, {work_done(snapshot):.3g} of {f'at most {total}' if total else '?'} full runs' worth"
 
 
 @contextmanager
 def watching(look: Callable[[], Snapshot], console: Console) -> Iterator[None]:
     """Show a study while the block runs."""
     over, began = threading.Event(), time.monotonic()
-    before = sum(run.state is State.ENDED for run in look().runs)
+    before = work_done(look())
 
     def now() -> tuple[Snapshot, float, float | None]:
         snapshot, seconds = look(), time.monotonic() - began
-        done_here = sum(run.state is State.ENDED for run in snapshot.runs) - before
-        return snapshot, seconds, eta_seconds(snapshot, done_here, seconds)
+        return snapshot, seconds, eta_seconds(snapshot, work_done(snapshot) - before, seconds)
 
     if not console.is_terminal:
         thread = threading.Thread(target=_lines, args=(now, console, over), daemon=True)

@@ -94,7 +94,8 @@ def values_by_arm(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence
     axes.set_xticks(range(len(arms)), [f"{arm}\n{notes[arm]}" for arm in arms])
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(f"{spec.metric} ({'more' if spec.sign > 0 else 'less'} is better)")
-    axes.set_title(f"{spec.name}: all values by arm", loc="left", fontsize=12, color=_INK, pad=22)
+    what = "all values" if len(spec.rungs) == 1 else f"all values over {spec.horizon}"
+    axes.set_title(f"{spec.name}: {what} by arm", loc="left", fontsize=12, color=_INK, pad=22)
     legend = (
         "left: search, in order of proposal (ring: finalist, ×: diverged or off the scale)   right: fresh seeds, mean"
     )

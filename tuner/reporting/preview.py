@@ -10,13 +10,16 @@ from tuner.analysis.advice import outlook
 from tuner.analysis.family import fewest_trials
 from tuner.analysis.looks import looks_of, smallest_decisive
 from tuner.analysis.plan import plan_cost
-from tuner.fidelity import PRUNE
+from tuner.analysis.widening import MOST, more_trials
+from tuner.fidelity import LADDER, LEAST, PRUNE
 from tuner.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting, short
 from tuner.reporting.known_settings import known_table
 from tuner.reporting.live import clock
+from tuner.search.allocation import floor_of
+from tuner.search.ladder import FULL_SHARE, design_size
 from tuner.search.proposals import split_for
 from tuner.space import SearchSpace
-from tuner.spec import StudySpec
+from tuner.spec import OPTIMISE, StudySpec
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +43,13 @@ def pages(spec: StudySpec) -> Iterator[RenderableType]:
         f"{' or '.join(limit for limit in limits if limit)}, sampler {spec.sampler}, seed {spec.seed}"
     )
     yield space_table(spec.space)
-    yield plan_table(spec)
+    yield Text("\n".join(_search(spec)))
+    if spec.widen:
+        yield Text(_widening(spec))
+    if len(spec.rungs) > 1:
+        yield rung_table(spec)
+    else:
+        yield plan_table(spec)
     yield known_table(spec)
     yield Text(confirmation(spec))
 
@@ -73,6 +82,60 @@ def space_table(space: SearchSpace) -> Table:
     return table
 
 
+def _search(spec: StudySpec) -> Iterator[str]:
+    """How long the search's runs train, and how the budget is shared out among the arms."""
+    budget, kind = spec.budget.planned, spec.fidelity.kind
+    if len(spec.rungs) > 1:
+        yield (
+            f"Search: fidelity ladder. An arm's {budget} trials are {budget} full runs' worth: settings begin with"
+            " short runs, whose schedules are timed to them, and promising ones train again over the full horizon."
+        )
+    elif kind == LADDER:
+        yield (
+            f"Search: fidelity ladder, but {spec.horizon} leave no room for a shorter rung (of at least"
+            f" {LEAST[spec.horizon.unit]:g} {spec.horizon.unit}): every run is a full one."
+        )
+    elif kind == PRUNE:
+        yield (
+            f"Search: fidelity prune. Full horizons, stopped on the way by the {spec.fidelity.pruner} pruner; an arm's"
+            f" {budget} trials are {budget} full runs' worth. A prefix of a decaying schedule is unfair to slow"
+            " starters."
+        )
+    else:
+        yield "Search: fidelity full. Every run trains over the full horizon."
+    if len(spec.arms) > 1 and spec.allocation == OPTIMISE:
+        yield (
+            f"Allocation: optimise. Every arm gets {floor_of(budget):g} full runs' worth, then the rest of"
+            f" {budget * len(spec.arms)} moves to the arms with the best prospects. The verdict will be about settings"
+            " only."
+        )
+    elif len(spec.arms) > 1:
+        yield "Allocation: compare. Every arm gets the same budget."
+
+
+def rung_table(spec: StudySpec) -> Table:
+    """Draw the rungs with their costs, and roughly how many settings of each arm come to which."""
+    from rich.table import Table
+
+    first, few = {}, {}
+    for arm in spec.arms:
+        first[arm.arm] = design_size(spec.budget.planned, spec.rung_costs, len(arm.dimensions))
+        few[arm.arm] = round(FULL_SHARE * spec.budget.planned) or 1
+    table = Table(title="Rungs of the ladder", title_justify="left")
+    for name in ("rung", "horizon", "costs of a full run", "what for"):
+        table.add_column(name, justify="left" if name in ("horizon", "what for") else "right", overflow="fold")
+    screened = ", ".join(f"{arm} {count}" for arm, count in first.items())
+    full = ", ".join(f"{arm} {count}" for arm, count in few.items())
+    for rung, (horizon, share) in enumerate(zip(spec.rungs, spec.rung_costs, strict=True)):
+        words = "settings that the short runs leave open"
+        if rung == 0:
+            words = f"about so many settings at first: {screened}; more as the model asks for them"
+        elif rung == len(spec.rungs) - 1:
+            words = f"at least about so many full runs: {full}; more where short runs mislead"
+        table.add_row(str(rung), str(horizon), f"{share:.3g}", words)
+    return table
+
+
 def plan_table(spec: StudySpec) -> Table:
     """Draw how each arm's proposals divide."""
     from rich.table import Table
@@ -85,6 +148,13 @@ def plan_table(spec: StudySpec) -> Table:
         model = str(parts.model) if spec.budget.trials_per_arm else "all others"
         table.add_row(arm.arm, str(parts.known), str(parts.sobol), model, str(len(arm.dimensions)))
     return table
+
+
+def _widening(spec: StudySpec) -> str:
+    return (
+        f"Where the search ends at the edge of a range, it goes on in a wider one: {MOST} times at most, each with"
+        f" {more_trials(spec)} more full runs' worth for every arm."
+    )
 
 
 def confirmation(spec: StudySpec) -> str:
@@ -135,7 +205,9 @@ def _families(spec: StudySpec) -> Iterator[str]:
     """Whether the claim about families can be assessed: from so many independent trials."""
     if len(spec.arms) < 2:
         return
-    if spec.fidelity.kind == PRUNE or len(spec.fidelity.ladder(spec.horizon)) > 1:
+    if spec.allocation == OPTIMISE:
+        return
+    if spec.fidelity.kind == PRUNE or len(spec.rungs) > 1:
         yield (
             f"The verdict will be about settings, not families: fidelity: {spec.fidelity.kind} chooses which trials"
             " reach the full horizon, and what is chosen is no sample. To judge families, take fidelity: full."

@@ -26,8 +26,8 @@ known_recipes: [resnet-50, convnext-t]   # in a study file: each is tried first 
 known_recipes: nearest                   # or those that are nearest to the workload, two for each family
 ```
 
-A learning rate is taken to your batch size where both batches are counted in examples, upwards to {FURTHEST:g} times the
-batch at most:
+A learning rate is taken to your batch size where both batches are counted in examples, upwards to {FURTHEST:g} times
+the batch at most:
 
 - for SGD and its momenta {RULES[LINEAR]};
 - for all others {RULES[SQRT]}.

@@ -123,6 +123,12 @@ def recipe(evidence: Evidence) -> str:
     return settings(changed(evidence.setting.recipe))
 
 
+def started(evidence: Evidence) -> str:
+    """Whose settings the search tried first; empty where it started from its space alone."""
+    counts = [f"{n} setting{'s' * (n != 1)} of study {name}" for name, n in evidence.started_from.items()]
+    return f"{', '.join(counts)}, tried first" if counts else ""
+
+
 def confirmed(row: ArmRow) -> str:
     if row.mean is None:
         return "-"
@@ -179,6 +185,16 @@ def expectations(evidence: Evidence) -> list[str]:
     return lines
 
 
+def cost_row(row: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the cells of what a phase cost: runs, the same in full runs, seconds of training and of evaluation.
+
+    >>> cost_row({"runs": 4, "full_runs": 2.0, "train_seconds": 3.0, "eval_seconds": 0.5})
+    ('4', '2', '3.0', '0.5')
+    """
+    seconds = (f"{row['train_seconds']:.1f}", f"{row['eval_seconds']:.1f}")
+    return f"{row['runs']:g}", f"{row['full_runs']:.3g}", *seconds
+
+
 def valid_for(evidence: Evidence) -> list[str]:
     """Say what the answer holds for, and what was not searched."""
     found = dict(evidence.valid_for)
@@ -186,6 +202,7 @@ def valid_for(evidence: Evidence) -> list[str]:
     closed = ", ".join(found.pop("not_searched")) or "-"
     rest = found.pop("recipe", {})
     lines = [f"recipe: {settings(rest)}"] if rest else []
+    lines += [f"warm start: {words}"] if (words := started(evidence)) else []
     lines += [f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in found.items() if value not in ({}, [])]
     return [*lines, f"searched: {searched}", f"in the space, but closed at this budget: {closed}"]
 

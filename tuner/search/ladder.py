@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tuner.fidelity import DESIGN_SHARE, PER_DIMENSION
 from tuner.search.surrogate import Array, Index, Parameters, Surrogate, expected_improvement
 
 FULL_SHARE = 0.4
@@ -23,8 +24,6 @@ AGREE = 0.8
 """A rank correlation from which on the short horizon is trusted."""
 PRIOR_AGREEMENT, PRIOR_PAIRS = 0.8, 4
 """What is believed before any pair was seen, and how many pairs that belief is worth."""
-DESIGN_SHARE = 0.2
-"""The share of the budget that the first, space-filling screening may take."""
 CLOSE = 0.02
 """Differences below so much of |median - best| are told apart no more."""
 REFIT = 1.2
@@ -57,7 +56,7 @@ def design_size(budget: float, costs: Sequence[float], dimensions: int) -> int:
     (21, 8, 4)
     """
     wanted = int(DESIGN_SHARE * budget / costs[0] + SMALL)
-    return max(3 if len(costs) > 1 else 4, min(wanted, 8 * dimensions, 64))
+    return max(3 if len(costs) > 1 else 4, min(wanted, PER_DIMENSION * dimensions, 64))
 
 
 def agreement(seen: Sequence[Seen]) -> float:

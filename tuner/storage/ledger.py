@@ -149,16 +149,20 @@ class Ledger:
             where = studies.c.id == lease.study_id
             connection.execute(studies.update().where(where).values(state=state, reason=_storable(reason)))
 
-    def set_spec(self, lease: Lease, spec: Mapping[str, Any]) -> None:
+    def set_spec(
+        self, lease: Lease, spec: Mapping[str, Any], kind: str = "", data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Change what the study asks for; with a ``kind``, also add a line to its journal."""
         with self._writing(lease) as (connection, _):
             where = studies.c.id == lease.study_id
             connection.execute(studies.update().where(where).values(spec=to_text(spec), state="open", reason=""))
+            if kind:
+                connection.execute(_new_event(lease, kind, data or {}))
 
     def note(self, lease: Lease, kind: str, data: Mapping[str, Any]) -> None:
         """Add a line to the study's journal."""
         with self._writing(lease) as (connection, _):
-            row = {"study_id": lease.study_id, "at": time.time(), "kind": kind, "data": to_text(data)}
-            connection.execute(events.insert().values(**row))
+            connection.execute(_new_event(lease, kind, data))
 
     def notes(self, study: StudyRow) -> list[tuple[float, str, dict[str, Any]]]:
         with self._reading() as connection:
@@ -303,6 +307,11 @@ def _storable(text: str) -> str:
 
 def _this(lease: Lease, run_id: str) -> sa.ColumnElement[bool]:
     return (runs.c.study_id == lease.study_id) & (runs.c.run_id == run_id)
+
+
+def _new_event(lease: Lease, kind: str, data: Mapping[str, Any]) -> sa.Insert:
+    row = {"study_id": lease.study_id, "at": time.time(), "kind": kind, "data": to_text(data)}
+    return events.insert().values(**row)
 
 
 def _new_run(lease: Lease, spec: RunSpec, state: State, attempt: int, revision: int) -> sa.Insert:

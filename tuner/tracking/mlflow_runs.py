@@ -185,7 +185,8 @@ class MlflowMirror:
     def _show_run(self, row: StudyRow, record: RunRecord, parent: _Shown) -> None:
         if record.state is State.QUEUED and record.run_id not in self._shown:
             return
-        page = pages.run_page(record, self._source(row, record), time.time(), row.spec.get("arms") or ())
+        arms, full = row.spec.get("arms") or (), pages.full_horizon(row.spec)
+        page = pages.run_page(record, self._source(row, record), time.time(), arms, full)
         for again in (True, False):
             try:
                 self._push(row, page, parent)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.recipe import told
-from tuner.records import Measurement, Outcome, Phase, RunRecord, Scalar, Source, State
+from tuner.records import Horizon, Measurement, Outcome, Phase, RunRecord, Scalar, Source, State
 from tuner.settings import hide_secrets
 from tuner.tracking import view
 
@@ -59,8 +59,10 @@ class Page:
     ended: float | None
 
 
-def run_page(record: RunRecord, source: Source | None, now: float, arms: Sequence[str] = ()) -> Page:
-    """Lay out a run that is in training or has ended.
+def run_page(
+    record: RunRecord, source: Source | None, now: float, arms: Sequence[str] = (), full: Horizon | None = None
+) -> Page:
+    """Lay out a run that is in training or has ended; ``full`` is the study's horizon, if it is known.
 
     A run whose start the ledger does not know yet is taken to have started ``now``
     less the seconds that it measured.
@@ -74,7 +76,7 @@ def run_page(record: RunRecord, source: Source | None, now: float, arms: Sequenc
         ended = started + elapsed
     return Page(
         run_id=record.run_id,
-        name=run_name(record),
+        name=run_name(record, full),
         status=_run_status(record),
         tags=_tags(record, source) | {view.COLOR_TAG: view.color(record.spec.arm, arms)},
         params=_params(record),
@@ -85,17 +87,18 @@ def run_page(record: RunRecord, source: Source | None, now: float, arms: Sequenc
     )
 
 
-def run_name(record: RunRecord) -> str:
+def run_name(record: RunRecord, full: Horizon | None = None) -> str:
     """A run's name for people: the arm, the trial, and what sets it apart from the trial's other runs.
 
-    What matters comes first, for MLflow's table shows some twenty letters: ``sgdm #7``, ``sgdm #7 · confirm 123``.
+    What matters comes first, for MLflow's table shows some twenty letters: ``sgdm #7``, ``sgdm #7 · confirm 123``, and
+    ``sgdm #7 · 2 epochs`` on a rung below the ``full`` horizon.
     """
     spec = record.spec
     words = [f"{spec.arm} #{spec.trial}"]
     if spec.phase is not Phase.EXPLORE:
         words.append(f"{spec.phase.value} {spec.seed}")
-    if spec.rung:
-        words.append(f"rung {spec.rung}")
+    if full is not None and spec.horizon != full:
+        words.append(str(spec.horizon))
     return " · ".join(words)
 
 
@@ -209,6 +212,15 @@ def study_status(state: str, driven: bool) -> str:
     return _STUDY_STATUS.get(state) or ("RUNNING" if driven else "KILLED")
 
 
+def full_horizon(spec: Mapping[str, Any]) -> Horizon | None:
+    """The horizon that a stored study asks for.
+
+    >>> full_horizon({"horizon": {"epochs": 18}})
+    Horizon(amount=18, unit='epochs')
+    """
+    return next((Horizon(amount, unit) for unit, amount in (spec.get("horizon") or {}).items()), None)
+
+
 def study_params(spec: Mapping[str, Any]) -> dict[str, str]:
     """What a study asks, as far as extending it cannot change it (MLflow's params are immutable)."""
     metric = spec.get("metric") or {}
@@ -219,6 +231,8 @@ def study_params(spec: Mapping[str, Any]) -> dict[str, str]:
         "horizon": ", ".join(f"{amount:g} {unit}" for unit, amount in (spec.get("horizon") or {}).items()),
         "space": (spec.get("space") or {}).get("name"),
         "sampler": spec.get("sampler"),
+        "fidelity": (spec.get("fidelity") or {}).get("kind"),
+        "allocation": spec.get("allocation"),
         "seed": spec.get("seed"),
         "executor": spec.get("executor"),
     }

@@ -45,6 +45,8 @@ def shared_view(runs: Iterable[RunRecord], direction: str) -> str:
     settings |= {f"recipe.{key}": None for key, values in recipes.items() if len(values) > 1}
     columns = ["metrics.`value`", "metrics.`train_seconds`", "params.`schedule.kind`"]
     columns += [f"params.`{key}`" for key in settings]
+    several = len({run.spec.horizon for run in runs}) > 1
+    columns += ["params.`horizon`"] if several else []
     columns += [f"tags.`{key}`" for key in ("phase", "outcome", "source")]
     state: dict[str, Any] = {
         "searchFilter": "tags.phase != 'study'",

@@ -113,6 +113,21 @@ class Book:
         )
         self.runs.append(RunRecord(run, State.QUEUED).ended(result))
 
+    def shorten(self, arm: str, *trials: int, epochs: float = 1) -> Book:
+        """Make the search's runs of these trials short ones, on the lowest rung."""
+        for i, run in enumerate(self.runs):
+            if run.spec.arm == arm and run.spec.trial in trials and run.spec.phase is Phase.EXPLORE:
+                short = replace(run.spec, horizon=replace(self.spec.horizon, amount=epochs), rung=0)
+                self.runs[i] = replace(run, spec=short)
+        return self
+
+    def climb(self, arm: str, trial: int, value: float | Outcome) -> Book:
+        """Train a trial of the search over the full horizon, too."""
+        self.end(RunRequest(arm, trial, Phase.EXPLORE, self.spec.search_seed), value)
+        last = self.runs[-1]
+        self.runs[-1] = replace(last, spec=replace(last.spec, rung=len(self.spec.rungs) - 1))
+        return self
+
     def _curve(self, value: float) -> tuple[Measurement, ...]:
         steps = range(9, 91, 9)
         return tuple(Measurement(s, {self.spec.metric: value - (0.3 * (1 - s / 90) ** 2)}) for s in steps)

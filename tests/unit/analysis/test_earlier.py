@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from analysis.records import Book, make_spec
-from tuner.analysis.earlier import BEST, best_settings
+from tuner.analysis.earlier import BEST, best_settings, started_from
 from tuner.known import Known
-from tuner.records import Horizon, Outcome, Source
+from tuner.records import Horizon, Outcome, Source, TrialRecord
 
 VALUES: dict[str, list[float | Outcome]] = {
     "sgdm": [0.5, 0.9, 0.7, Outcome.DIVERGED, 0.8, 0.6],
@@ -81,3 +81,19 @@ def test_what_belongs_to_a_workload_stays_with_it(workload: str, kept: dict[str,
     known = best(found, "sgdm", workload=workload)[0]
     assert {k: v for k, v in known.written["recipe"].items() if k != "ema_decay"} == kept
     assert ("on my.work:Load" in known.origin) == (workload != "my.work:Load")
+
+
+def test_what_a_study_started_from_is_counted_by_what_was_tried() -> None:
+    known = [entry.to_json() for entry in best(book())]
+    spec = make_spec(known=known, warm_start=["toy-1", "other"])
+    assert started_from(spec, []) == {"toy-1": 0, "other": 0}
+    named = [{**entry, "origin": entry["origin"].replace("study toy,", "study toy-1,")} for entry in known]
+    spec = make_spec(known=named, warm_start=["toy-1", "other"])
+    tried = [
+        TrialRecord(arm.arm, i, arm.source_of(setting), setting, {})
+        for arm in spec.arms
+        for i, setting in enumerate(arm.known[:3])
+    ]
+    assert [trial.source for trial in tried].count(Source.EARLIER) == 3
+    assert started_from(spec, tried) == {"toy-1": 3, "other": 0}
+    assert started_from(make_spec(), tried) == {}

@@ -37,7 +37,7 @@ class TestFinalists:
         assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 1, "adamw": 2}
 
     def test_only_as_many_proposals_compete_as_every_arm_had(self) -> None:
-        book = Book(make_spec()).search({"sgdm": (0.9, 0.8, 0.99), "adamw": (0.7, Outcome.LOST)})
+        book = Book(make_spec(fidelity="full")).search({"sgdm": (0.9, 0.8, 0.99), "adamw": (0.7, Outcome.LOST)})
         assert competing(book.spec, book.runs) == 2
         assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 0, "adamw": 0}
 

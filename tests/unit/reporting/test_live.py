@@ -19,7 +19,7 @@ def snapshot(book: Book, phase: str = "explore", stopping: str = "") -> Snapshot
 
 
 def mixed() -> Book:
-    book = Book(make_spec())
+    book = Book(make_spec(fidelity="full"))
     book.search({"sgdm": (0.9, Outcome.DIVERGED, 0.97), "adamw": (Outcome.FAILED, 0.8, Outcome.LOST)})
     book.propose("sgdm", 3, Source.SOBOL)
     book.end(RunRequest("sgdm", 3, Phase.EXPLORE, 0), 0.5)
@@ -38,8 +38,8 @@ def drawn(book: Book, width: int = 200, **more: str) -> str:
 class TestLines:
     def test_each_arm(self) -> None:
         sgdm, adamw = live.arm_lines(snapshot(mixed()))
-        assert (sgdm.arm, sgdm.done, sgdm.planned, sgdm.diverged, sgdm.failed, sgdm.running) == ("sgdm", 3, 4, 1, 0, 1)
-        assert (adamw.done, adamw.failed, adamw.running, adamw.confirmed) == (3, 2, 0, 0)
+        assert (sgdm.arm, sgdm.spent, sgdm.planned, sgdm.diverged, sgdm.failed, sgdm.running) == ("sgdm", 3, 4, 1, 0, 1)
+        assert (adamw.spent, adamw.failed, adamw.running, adamw.confirmed) == (3, 2, 0, 0)
         assert sgdm.best is not None
         assert sgdm.best.value == 0.97
 
@@ -52,19 +52,45 @@ class TestLines:
 
     def test_nothing_yet(self) -> None:
         lines = live.arm_lines(snapshot(Book(make_spec())))
-        assert [(line.done, line.best) for line in lines] == [(0, None), (0, None)]
+        assert [(line.spent, line.best) for line in lines] == [(0, None), (0, None)]
 
     def test_confirmed_runs(self) -> None:
         book = started().confirm({"sgdm": [0.9, 0.91], "adamw": [0.8, 0.82]})
         assert [line.confirmed for line in live.arm_lines(snapshot(book))] == [2, 2]
 
 
+def climbing() -> Book:
+    """On a ladder of one and three epochs: three short runs, the best value among them, and one full run."""
+    book = Book(make_spec(budget={"trials_per_arm": 4}))
+    return book.search({"sgdm": (0.9, 0.99, 0.8)}).shorten("sgdm", 0, 1, 2).climb("sgdm", 0, 0.95)
+
+
+class TestOnALadder:
+    def test_only_full_runs_can_be_best(self) -> None:
+        sgdm, adamw = live.arm_lines(snapshot(climbing()))
+        assert (sgdm.spent, sgdm.tried, sgdm.progress) == (pytest.approx(2.0), 3, "2/4")
+        assert sgdm.best is not None
+        assert sgdm.best.value == 0.95
+        assert (adamw.spent, adamw.tried, adamw.best) == (0.0, 0, None)
+
+    def test_progress_is_in_full_runs(self) -> None:
+        book = climbing()
+        total = live.total_work(snapshot(book))
+        assert live.work_done(snapshot(book)) == pytest.approx(2.0)
+        assert f"4 runs, 2 of at most {total} full runs' worth" in drawn(book)
+        assert "sgdm 2/4 tried 3 best 0.95" in live.plain(snapshot(book), 1.0, None)
+
+    def test_an_arm_has_no_limit_of_its_own_where_the_budget_moves(self) -> None:
+        book = Book(make_spec(allocation="optimise"))
+        assert [line.progress for line in live.arm_lines(snapshot(book))] == ["0/?", "0/?"]
+
+
 class TestProgress:
     def test_the_total_holds_search_and_confirmation(self) -> None:
         spec = make_spec(confirmation={"max_runs": 0})
-        assert live.total_runs(snapshot(Book(spec))) == 8
-        assert (live.total_runs(snapshot(Book(make_spec()))) or 0) > 28
-        assert live.total_runs(snapshot(Book(make_spec(budget={"hours": 1})))) is None
+        assert live.total_work(snapshot(Book(spec))) == 8
+        assert (live.total_work(snapshot(Book(make_spec()))) or 0) > 28
+        assert live.total_work(snapshot(Book(make_spec(budget={"hours": 1})))) is None
 
     def test_the_time_to_go(self) -> None:
         book = started(confirmation={"max_runs": 0})
@@ -110,12 +136,12 @@ class TestDrawing:
     def test_one_plain_line(self) -> None:
         text = live.plain(snapshot(mixed()), 65.0, None)
         assert "\n" not in text
-        assert text.startswith("[1 min 05 s] searching: 6/")
+        assert text.startswith("[1 min 05 s] searching: 6 of at most ")
         assert "sgdm 3/4 best 0.97 diverged 1; adamw 3/4 best 0.8 failed 2" in text
 
     def test_hours_have_no_total(self) -> None:
-        book = Book(make_spec(budget={"hours": 1})).search({"sgdm": (0.9,)})
-        assert "1 runs" in live.plain(snapshot(book), 1.0, None)
+        book = Book(make_spec(budget={"hours": 1}, fidelity="full")).search({"sgdm": (0.9,)})
+        assert "1 of ? runs" in live.plain(snapshot(book), 1.0, None)
         assert "1/?" in drawn(book)
 
 

@@ -67,6 +67,50 @@ def test_proposals_divide() -> None:
     assert "2" in text_of(preview.plan_table(mine)).splitlines()[4]
 
 
+class TestHowTheSearchTrains:
+    def text(self, **changes: object) -> str:
+        return text_of(
+            *preview.pages(make_spec(**{"horizon": {"epochs": 18}, "budget": {"trials_per_arm": 12}, **changes}))
+        )
+
+    def test_a_ladder_shows_its_rungs(self) -> None:
+        text = self.text()
+        assert "fidelity ladder. An arm's 12 trials are 12 full runs' worth" in text
+        rows = [
+            [cell.strip() for cell in line.split("│")[1:-1]]
+            for line in text.splitlines()
+            if "epochs " in line and "│" in line
+        ]
+        assert [row[:3] for row in rows] == [
+            ["0", "2 epochs", "0.111"],
+            ["1", "6 epochs", "0.333"],
+            ["2", "18 epochs", "1"],
+        ]
+        assert "settings at first: sgdm 8, adamw 16" in text
+        assert "full runs: sgdm 5, adamw 5" in text
+        assert "Every arm gets the same budget" in text
+        assert "sampler surrogate" in text
+
+    def test_a_short_horizon_has_no_room_for_one(self) -> None:
+        assert "1 epochs leave no room for a shorter rung (of at least 1 epochs)" in self.text(horizon={"epochs": 1})
+
+    def test_other_fidelities(self) -> None:
+        assert "Every run trains over the full horizon" in self.text(fidelity="full")
+        assert "stopped on the way by the asha pruner" in self.text(fidelity={"kind": "prune", "pruner": "asha"})
+
+    def test_a_budget_that_moves(self) -> None:
+        text = self.text(allocation="optimise")
+        assert "Every arm gets 6 full runs' worth, then the rest of 24 moves" in text
+        assert "To judge families" not in text
+        assert "Allocation" not in self.text(arms=["sgdm"], allocation="optimise")
+
+
+def test_that_ranges_may_be_widened() -> None:
+    text = " ".join(text_of(*preview.pages(toy(widen=True, budget={"trials_per_arm": 12}))).split())
+    assert "it goes on in a wider one: 2 times at most, each with 3 more full runs' worth for every arm." in text
+    assert "wider" not in text_of(*preview.pages(toy()))
+
+
 def test_the_confirmation_in_words() -> None:
     assert "2 finalists on 10 fresh seeds" in preview.confirmation(make_spec())
     assert "and your settings" in preview.confirmation(make_spec(current={"family": "sgdm"}))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from analysis.records import Book, make_spec, started
 
+from tuner.answers import dossier
 from tuner.errors import InputError
 from tuner.records import Outcome
 from tuner.reporting.build import Recommendation
 from tuner.reporting.document import markdown
 from tuner.reporting.report.page import CONTENTS, html
-from tuner.workflow import dossier
 
 BAD = Outcome.DIVERGED
 ARMS = ("sgdm", "adamw")
@@ -173,7 +173,7 @@ def test_the_markdown_says_it_too() -> None:
 def test_the_json_holds_the_analyses() -> None:
     book = BOOKS["long search"]()
     analyses = dossier(book.spec, book.trials, book.runs).to_json()["studies"][0]["analyses"]
-    assert set(analyses) == {"best_at_budget", "sensitivity", "importance", "edges", "diverged"}
+    assert set(analyses) == {"best_at_budget", "sensitivity", "importance", "edges", "diverged", "rungs"}
     assert analyses["diverged"][0] == {"arm": "sgdm", "diverged": 2, "trials": 16}
 
 

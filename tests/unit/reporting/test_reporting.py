@@ -12,12 +12,12 @@ from analysis.records import Book, make_spec, started
 
 from tuner.analysis.evidence import Evidence
 from tuner.analysis.recommendation import recommend
+from tuner.answers import dossier
 from tuner.errors import InputError
 from tuner.families import FAMILIES
 from tuner.records import Measurement, Outcome, Setting
 from tuner.reporting import card, document, files, pictures, words
 from tuner.reporting.build import Recommendation, build
-from tuner.workflow import dossier
 
 ARMS = ("sgdm", "adamw")
 BAD = Outcome.DIVERGED
@@ -66,6 +66,18 @@ class TestEveryKindOfAnswer:
         assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(p.name for p in paths)
         assert json.loads(paths[1].read_text())["studies"][0]["study"] == "toy"
         assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths[3:])
+
+
+class TestWarmStart:
+    def test_is_said_with_the_study_and_how_many_settings(self) -> None:
+        evidence = replace(evidence_of(confirmed(0.95, 0.90)), started_from={"last-month": 2, "older": 1})
+        text = "2 settings of study last-month, 1 setting of study older, tried first"
+        assert f"Start     warm, from {text}" in card.text(evidence)
+        assert f"warm start: {text}" in document.markdown(evidence)
+        assert evidence.study_json()["started_from"] == {"last-month": 2, "older": 1}
+
+    def test_is_not_said_where_there_was_none(self) -> None:
+        assert "Start" not in card.text(evidence_of(confirmed(0.95, 0.90)))
 
 
 class TestWords:

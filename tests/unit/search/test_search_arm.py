@@ -279,3 +279,24 @@ class TestPoints:
         assert distribution(Dimension("n", 1, 4, integer=True)) == optuna.distributions.IntDistribution(1, 4)
         kinds = Dimension("k", choices={"a": 1, "b": 1})
         assert distribution(kinds) == optuna.distributions.CategoricalDistribution(["a", "b"])
+
+
+class TestWiderRanges:
+    """What was proposed stays; what comes next knows it in the wider range."""
+
+    @pytest.mark.parametrize("sampler", ["tpe", "gp", "sobol"])
+    def test_go_on_in_the_same_study(self, sampler: str, url: str) -> None:
+        storage = open_storage(url)
+        narrow = arm_space(learning_rate={"low": 1e-5, "high": 1e-4, "scale": "log"})
+        first = open_arm(storage, "toy", narrow, sampler, 1, 4, -1)
+        for index in range(4):
+            trial = first.propose(index)
+            first.tell(trial, RunResult(Outcome.COMPLETED, -math.log10(float(trial.coordinates["learning_rate"]))))
+        wide = arm_space(learning_rate={"low": 1e-5, "high": 1e-2, "scale": "log"})
+        second = open_arm(storage, "toy", wide, sampler, 1, 4, -1)
+        beyond = [second.propose(index) for index in range(4, 8)]
+        assert max(float(trial.coordinates["learning_rate"]) for trial in beyond) > 1e-4
+        again = open_arm(storage, "toy", wide, sampler, 1, 4, -1)
+        assert [again.propose(index) for index in range(4, 8)] == beyond
+        axes = {str(trial.distributions) for trial in second._shadow.get_trials(deepcopy=False)}
+        assert len(axes) == 1, "samplers model together only what has one range"

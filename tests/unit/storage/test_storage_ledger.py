@@ -149,7 +149,10 @@ class TestStudies:
         assert ledger.study(NAME).spec == {"study": NAME, "more": 1}
         ledger.note(lease, "confirm", {"seeds": [1, 2]})
         ledger.note(lease, "test", {})
-        assert [(kind, data) for _, kind, data in ledger.notes(study)] == [("confirm", {"seeds": [1, 2]}), ("test", {})]
+        noted = [("confirm", {"seeds": [1, 2]}), ("test", {})]
+        assert [(kind, data) for _, kind, data in ledger.notes(study)] == noted
+        ledger.set_spec(lease, {"study": NAME}, "extended", {"arms": []})
+        assert [(kind, data) for _, kind, data in ledger.notes(study)] == [*noted, ("extended", {"arms": []})]
 
     def test_mirrors(self, ledger: Ledger, study: StudyRow) -> None:
         assert ledger.mirrored(study, "here") == 0

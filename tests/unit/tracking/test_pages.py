@@ -48,13 +48,14 @@ def ended(outcome: Outcome = Outcome.COMPLETED, **values: Any) -> RunRecord:
     ("changes", "name"),
     [
         ({}, "sgdm #7"),
-        ({"rung": 2}, "sgdm #7 · rung 2"),
+        ({"rung": 0, "horizon": Horizon(2, "epochs")}, "sgdm #7 · 2 epochs"),
+        ({"rung": 2}, "sgdm #7"),
         ({"phase": Phase.CONFIRM}, "sgdm #7 · confirm 123"),
         ({"phase": Phase.TEST}, "sgdm #7 · test 123"),
     ],
 )
 def test_names_say_what_sets_a_run_apart(changes: dict[str, Any], name: str) -> None:
-    assert pages.run_name(RunRecord(replace(SPEC, **changes), State.RUNNING)) == name
+    assert pages.run_name(RunRecord(replace(SPEC, **changes), State.RUNNING), Horizon(18, "epochs")) == name
 
 
 @pytest.mark.parametrize("outcome", Outcome)

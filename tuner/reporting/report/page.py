@@ -89,7 +89,7 @@ def _content(dossier: Dossier) -> dict[str, Any]:
         "peaks": _peaks(evidence),
         **_search(dossier, looks),
         "cost": _cost(evidence),
-        "diverged": [(row.arm, analyses.diverged_share(dossier.findings, row.arm)) for row in evidence.arms],
+        "diverged": [_searched(dossier, row) for row in evidence.arms],
         "valid": words.valid_for(evidence),
         "steps": [_step(step) for step in words.next_steps(evidence)],
         "exports": _exports(evidence),
@@ -124,7 +124,10 @@ def _search(dossier: Dossier, looks: dict[str, Style]) -> dict[str, Any]:
             "budget": analyses.BUDGET_MEANING,
             "importance": analyses.IMPORTANCE_MEANING,
             "sensitivity": analyses.SENSITIVITY_MEANING,
+            "rungs": analyses.RUNGS_MEANING,
         },
+        "rung_head": analyses.RUNGS_HEAD,
+        "rung_rows": analyses.rung_rows(found),
         "budget_head": analyses.BUDGET_HEAD,
     }
 
@@ -227,13 +230,12 @@ def _peaks(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _cost(evidence: Evidence) -> list[tuple[str, ...]]:
-    rows = [
-        (phase, str(row["runs"]), f"{row['train_seconds']:.1f}", f"{row['eval_seconds']:.1f}")
-        for phase, row in evidence.cost["phases"].items()
-        if row["runs"]
-    ]
-    total = evidence.cost
-    return [*rows, ("total", str(total["runs"]), f"{total['train_seconds']:.1f}", f"{total['eval_seconds']:.1f}")]
+    rows = [(phase, *words.cost_row(row)) for phase, row in evidence.cost["phases"].items() if row["runs"]]
+    return [*rows, ("total", *words.cost_row(evidence.cost))]
+
+
+def _searched(dossier: Dossier, row: ArmRow) -> tuple[str, ...]:
+    return row.arm, f"{row.full_runs:.3g}", analyses.diverged_share(dossier.findings, row.arm)
 
 
 def _step(step: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.analysis.edges import EDGE, UPPER, Edge
+from tuner.analysis.edges import EDGE, Edge
 from tuner.analysis.explored import Point, used
 from tuner.analysis.sensitivity import Sensitivity, in_words
 from tuner.analysis.tuning_curves import CONFIDENCES, TuningCurve
@@ -31,6 +31,7 @@ from tuner.reporting.report.svg import (
 )
 from tuner.search.shares import Importance
 from tuner.space import Dimension
+from tuner.widened import UPPER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

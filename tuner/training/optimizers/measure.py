@@ -80,6 +80,21 @@ def step_costs(names: Sequence[str], repeats: int = 20, device: torch.device | s
     return {name: medians[name] / medians["sgd"] for name in names}
 
 
+def costs(names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Measure families on one thread: bytes of state per parameter, and a step's time relative to ``sgd``.
+
+    Raises:
+        InputError: there is no such family.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two would wait for each other on a busy machine
+    try:
+        steps = step_costs(names, repeats=7)
+        return {name: (state_bytes(name), steps[name]) for name in names}
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _prepared(name: str, device: torch.device | str = "cpu") -> tuple[Probe, Bundle]:
     with torch.random.fork_rng():
         torch.manual_seed(0)

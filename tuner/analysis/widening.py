@@ -1,0 +1,89 @@
+"""Whether a search that is over goes on in wider ranges, and in which; nothing is trained or stored here."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tuner.analysis.edges import Edge, edges
+from tuner.analysis.finalists import finalists
+from tuner.errors import SpaceError
+from tuner.records import RunRecord, TrialRecord
+from tuner.space import ArmSpace, Dimension, SearchSpace
+from tuner.spec import StudySpec
+from tuner.widened import LOWER, Moved, Widening, with_widened
+
+MOST = 2
+"""A study's ranges are widened so often at most."""
+SHARE, FEWEST = 0.25, 2
+"""Every arm gets this share of its trials on top, and no fewer than so many."""
+DECADE, THIRD = 10.0, 1 / 3
+"""How far the end of a range moves: a factor on a log axis, a share of the range on a linear one."""
+
+
+def widened(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> StudySpec | None:
+    """Return the spec with wider ranges and more trials, or None where the search is over for good.
+
+    To be asked at the end of the search. An end moves if the arm's best trial lies at it and what it means allows
+    more; every arm gets the same trials on top, so that budgets stay equal. A pure function of the records.
+    """
+    if not spec.widen or len(spec.widened) >= MOST:
+        return None
+    moved = _movable(spec.space, edges(spec, trials, finalists(spec, trials, runs)))
+    if not moved:
+        return None
+    assert spec.budget.trials_per_arm is not None
+    counts = Counter(trial.arm for trial in trials)
+    found = Widening(more_trials(spec), {arm.arm: counts[arm.arm] for arm in spec.arms}, moved)
+    budget = replace(spec.budget, trials_per_arm=spec.budget.trials_per_arm + found.trials)
+    return replace(spec, space=with_widened(spec.space, (found,)), budget=budget, widened=(*spec.widened, found))
+
+
+def more_trials(spec: StudySpec) -> int:
+    """Return how many full runs' worth every arm gets with each widening; a share of what was asked for."""
+    assert spec.budget.trials_per_arm is not None
+    asked = spec.budget.trials_per_arm - sum(widening.trials for widening in spec.widened)
+    return max(FEWEST, math.ceil(SHARE * asked))
+
+
+def _movable(space: SearchSpace, found: Sequence[Edge]) -> tuple[Moved, ...]:
+    """The ends that move: those after which every corner of the arm's cube is still a valid setting."""
+    kept: list[Moved] = []
+    for edge in found:
+        one = moved(edge)
+        mine = [*(other for other in kept if other.arm == edge.arm), one]
+        if _valid(space.arm(edge.arm), mine):
+            kept.append(one)
+    return tuple(kept)
+
+
+def _valid(arm: ArmSpace, ends: Sequence[Moved]) -> bool:
+    space = with_widened(SearchSpace("", "", (arm,), {}), [Widening(FEWEST, {}, tuple(ends))])
+    try:
+        space.arm(arm.arm).check_corners()
+    except SpaceError:
+        return False
+    return True
+
+
+def moved(edge: Edge) -> Moved:
+    """Return how the end of the range moves that a trial touches.
+
+    >>> def ends(low, high, side, **axis):
+    ...     one = moved(Edge("sgdm", Dimension("x", low, high, **axis), low, side))
+    ...     return round(one.old, 9), round(one.new, 9)
+    >>> ends(1e-3, 1.0, "upper", log=True), ends(1e-3, 1.0, "lower", log=True)
+    ((1.0, 10.0), (0.001, 0.0001))
+    >>> ends(0.0, 0.3, "upper"), ends(0.1, 0.4, "lower", least=0.05), ends(0.1, 0.6, "upper", log=True, most=1.0)
+    ((0.3, 0.4), (0.1, 0.05), (0.6, 1.0))
+    """
+    d = edge.dimension
+    if edge.side == LOWER:
+        return Moved(edge.arm, d.name, edge.side, d.low, max(d.least, _further(d, d.low, -1)))
+    return Moved(edge.arm, d.name, edge.side, d.high, min(d.most, _further(d, d.high, 1)))
+
+
+def _further(d: Dimension, end: float, sign: int) -> float:
+    return end * DECADE**sign if d.log else end + sign * THIRD * (d.high - d.low)
