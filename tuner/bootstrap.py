@@ -169,7 +169,7 @@ def _row(spec: StudySpec, ledger: Ledger) -> StudyRow:
         return row
     if not ledger.trials(row) and not ledger.runs(row, measured=False):
         return _replace(ledger, row, head_start.with_earlier(spec, ledger).to_json())
-    stored = row.spec if "workload_recipe" in row.spec else _upgraded(row.spec, spec.name).to_json()
+    stored = _upgraded(row.spec, spec.name).to_json()
     if _question(stored) == _question(asked):
         return _replace(ledger, row, {**stored, **{key: asked[key] for key in (*PLACING, "resources", "workload")}})
     raise StudyExists(

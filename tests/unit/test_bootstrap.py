@@ -87,6 +87,24 @@ class TestStudiesFromBeforeTheRecipe:
         assert run.setting.recipe == {"precision": "bfloat16"}
 
 
+class TestStudiesFromBeforeTheLadder:
+    """They had no fidelity and no allocation: every run was a full one."""
+
+    def test_are_found_again_and_go_on_in_full(self, settings: Settings) -> None:
+        spec = bootstrap.resolved(toy(sampler="tpe", horizon={"steps": 450}))
+        old = {key: value for key, value in spec.to_json().items() if key not in ("fidelity", "allocation")}
+        ledger = bootstrap.open_ledger(settings, migrate=True)
+        ledger.create(spec.name, old)
+        ledger.close()
+        stored = bootstrap.stored(spec.name, settings)
+        assert (stored.fidelity.kind, stored.allocation, stored.sampler) == ("full", "compare", "tpe")
+        with bootstrap.session(stored, settings) as session:
+            assert session.study.ask().spec.horizon == stored.horizon
+        assert bootstrap.create(spec, settings) == stored
+        with pytest.raises(StudyExists, match="other settings"):
+            bootstrap.create(bootstrap.resolved(toy(horizon={"steps": 450})), settings)
+
+
 class TestCreate:
     def test_the_same_question_is_the_same_study(self, settings: Settings) -> None:
         spec = bootstrap.resolved(toy())

@@ -46,6 +46,18 @@ def ladder(**changes: Any) -> StudySpec:
     )
 
 
+def pruning(**changes: Any) -> StudySpec:
+    return ladder(
+        **{
+            "horizon": {"steps": 60},
+            "budget": {"trials_per_arm": 7},
+            "fidelity": "prune",
+            "options": {"eval_every_steps": 10},
+            **changes,
+        }
+    )
+
+
 def played(assignment: Assignment, index: int = 0) -> RunResult:
     """Loss: how many decades the rate is away from the best one, of which short runs show a little less."""
     rate = float(assignment.spec.setting.hyperparameters["learning_rate"])
@@ -235,6 +247,17 @@ class TestStopAndResume:
         assert {run.result.step for run in runs if run.result} == {50, 150}
         assert all(len(run.curve) == run.spec.horizon.amount / 25 for run in runs)
 
+    def test_pruned_runs_are_the_same_after_stops(self, place: Place, elsewhere: Place) -> None:
+        spec = pruning(arms=["sgdm"])
+        elsewhere.run(spec)
+        for stop_at in (5, 19, 30):
+            with place.session(spec) as session:
+                session.study.observe = stopping(session.study, stop_at)
+                session.run()
+        place.run(spec)
+        assert place.numbers() == elsewhere.numbers()
+        assert Outcome.PRUNED in {run.outcome for run in place.ledger()[1]}
+
     def test_a_longer_budget_goes_on(self, place: Place) -> None:
         spec = ladder()
         scripted(place, spec, Script(played))
@@ -277,13 +300,7 @@ class TestInParallel:
 class TestPruning:
     @pytest.mark.parametrize("pruner", ["median", "asha"])
     def test_stops_runs_within_the_budget(self, place: Place, pruner: str) -> None:
-        spec = ladder(
-            horizon={"steps": 60},
-            budget={"trials_per_arm": 7},
-            fidelity={"kind": "prune", "pruner": pruner},
-            options={"eval_every_steps": 10},
-            arms=["sgdm"],
-        )
+        spec = pruning(fidelity={"kind": "prune", "pruner": pruner}, arms=["sgdm"])
         place.run(spec)
         trials, runs = place.ledger()
         outcomes = Counter(run.outcome for run in runs)

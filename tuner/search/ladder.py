@@ -113,11 +113,11 @@ class Ladder:
         return self._informed(seen, candidates(), left, kept)
 
     def _kept(self, seen: Sequence[Seen], budget: float, left: float) -> float:
-        """How much of what is left is kept for full runs."""
+        """How much of what is left is kept for full runs: for one at least, since it alone makes use of the others."""
         trust = min(max(agreement(seen) / AGREE, 0.0), 1.0)
         full = max(1, int((1.0 - (1.0 - FULL_SHARE) * trust) * budget + 0.5))
         done = len({one.trial for one in seen if one.rung == self.top})
-        return float(min(max(full - done, 0), int(left + SMALL)))
+        return float(min(max(full - done, 1), int(left + SMALL)))
 
     def _informed(self, seen: Sequence[Seen], candidates: Array, left: float, kept: float) -> Step | None:
         points, rungs, values = self._data(seen)

@@ -55,7 +55,19 @@ def long_search() -> Book:
     return book.confirm({"sgdm": [0.9, 0.91, 0.92], "adamw": [0.9, 0.92, 0.91]})
 
 
+def on_a_ladder() -> Book:
+    """Short runs of one epoch flatter, and rank settings unlike the full ones of three."""
+    short = (0.99, 0.985, 0.98, 0.975, 0.97, 0.965)
+    book = Book(make_spec(budget={"trials_per_arm": 8})).search(dict.fromkeys(ARMS, short))
+    for arm in ARMS:
+        book.shorten(arm, *range(len(short)))
+        for trial, value in enumerate((0.90, 0.95, 0.91, 0.94, 0.93)):
+            book.climb(arm, trial, value)
+    return book.confirm({"sgdm": [0.95, 0.951, 0.949], "adamw": [0.94, 0.942, 0.941]})
+
+
 BOOKS: dict[str, Callable[[], Book]] = {
+    "ladder": on_a_ladder,
     "winner": lambda: confirmed(0.95, 0.90),
     "tie": lambda: confirmed(0.95, 0.95, scale=0.0),
     "inconclusive": lambda: confirmed(0.952, 0.95, seed=2),
@@ -208,3 +220,19 @@ def test_recorded_runs_of_optimizers_that_nobody_knows(tmp_path: Path) -> None:
         assert [i for i in Page(text).ids if i in dict(CONTENTS)] == [i for i, _ in CONTENTS]
         assert "their time is not recorded" in text
         assert "5 independent trials. The recording does not say how they were proposed" in text
+
+
+def test_a_ladder_shows_full_runs_and_how_far_short_ones_are_to_be_trusted() -> None:
+    book = on_a_ladder()
+    found = dossier(book.spec, book.trials, book.runs)
+    assert [row.best_value for row in found.evidence.arms] == [0.95, 0.95], "no short run is the best"
+    page, text = html(found), markdown(found.evidence, findings=found.findings)
+    for written in (page, text):
+        assert "Short runs and full ones" in written
+        assert "1 epochs" in written
+        assert "-0.30" in written
+        assert "short runs rank" in written.lower()
+        assert "in full runs" in written
+    assert "7" in {f"{row.full_runs:.3g}" for row in found.evidence.arms}
+    flat = confirmed(0.95, 0.9, fidelity="full")
+    assert "Short runs and full ones" not in html(dossier(flat.spec, flat.trials, flat.runs))
