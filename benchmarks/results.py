@@ -1,9 +1,10 @@
-"""Write docs/results.md: the three examples run to their verdicts, then the three speed benchmarks.
+"""Bring docs/results.md up to date: the three examples run to their verdicts, then the three speed benchmarks.
 
     python benchmarks/results.py FOLDER [--no-speed]
 
 Studies that are finished in FOLDER already are read, not run again, and so is what a benchmark said before, from
-FOLDER/overhead.txt, side_by_side.txt and training_loop.txt. Nothing is edited by hand.
+FOLDER/overhead.txt, side_by_side.txt, training_loop.txt. Sections of other scripts (calibration, rungs, replays) stay
+as they are.
 """
 
 from __future__ import annotations
@@ -69,17 +70,33 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("torch", "optuna", "ray", "mlflow"))
     machine = f"{os.cpu_count()} cores ({platform.machine()}, no GPU), Python {platform.python_version()}, {versions}"
-    parts = [
-        "# Results\n",
-        f"Written by `python benchmarks/results.py FOLDER` on {time.strftime('%Y-%m-%d')}: a shared virtual\n"
+    target = ROOT / "docs" / "results.md"
+    sections = read_sections(target.read_text()) if target.is_file() else {}
+    sections[""] = (
+        "# Results\n\n"
+        f"The examples ran by `python benchmarks/results.py FOLDER` on {time.strftime('%Y-%m-%d')}: a shared virtual\n"
         f"machine with {machine}.\n"
         "Seconds on a shared machine vary; read the ratios. The workloads are tiny: they show that the product works,\n"
-        "not which optimizer is better on yours.\n",
-        *(study(example, folder) for example in EXAMPLES),
-    ]
+        "not which optimizer is better on yours.\n"
+    )
+    found = [study(example, folder) for example in EXAMPLES]
     if not given.no_speed:
-        parts += [speed(name, folder) for name in ("overhead.py", "side_by_side.py", "training_loop.py")]
-    (ROOT / "docs" / "results.md").write_text("\n".join(parts))
+        found += [speed(name, folder) for name in ("overhead.py", "side_by_side.py", "training_loop.py")]
+    for text in found:
+        sections[text.partition("\n")[0]] = text
+    target.write_text("\n".join(text.strip("\n") + "\n" for text in sections.values()))
+
+
+def read_sections(text: str) -> dict[str, str]:
+    """Split a page at its second-level headings; what stands before the first one has the empty heading."""
+    sections: dict[str, str] = {"": ""}
+    heading = ""
+    for line in text.splitlines():
+        if line.startswith("## "):
+            heading = line
+            sections[heading] = ""
+        sections[heading] += line + "\n"
+    return sections
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tuner.analysis.evidence import Evidence, Nothing
@@ -14,12 +15,14 @@ from tuner.analysis.explored import explored, scored
 from tuner.analysis.findings import findings
 from tuner.analysis.recommendation import recommend, recommend_or_say
 from tuner.errors import NoEvidence
+from tuner.fidelity import Fidelity
 from tuner.recorded.export import rows_of
 from tuner.recorded.study import RecordedStudy
 from tuner.recorded.writing import write_curves, write_runs
 from tuner.records import RunRecord, TrialRecord
 from tuner.reporting.dossier import Dossier
 from tuner.reporting.files import write_all
+from tuner.search.shares import Importance
 from tuner.spec import StudySpec, stored_spec
 from tuner.storage.ledger import Ledger
 
@@ -33,11 +36,25 @@ def dossier(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRe
     Raises:
         NoEvidence: no run has finished.
     """
+    evidence = recommend(spec, trials, runs)
+    important = _important(spec, trials, runs)
+    return Dossier(evidence, spec, trials, runs, findings(spec, trials, runs, evidence.min_effect, important))
+
+
+def _important(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> list[Importance]:
+    """How much each dimension mattered, by arm: at the full horizon, or on the lowest rung where few got so far."""
     from tuner.search.importance import importance
 
-    evidence, points = recommend(spec, trials, runs), explored(spec, trials, runs)
-    important = [importance(arm, scored(points[arm.arm], spec.sign)) for arm in spec.arms]
-    return Dossier(evidence, spec, trials, runs, findings(spec, trials, runs, evidence.min_effect, important))
+    full, lowest = explored(spec, trials, runs), spec.rungs[0]
+    short = explored(replace(spec, horizon=lowest, fidelity=Fidelity()), trials, runs)
+    found = []
+    for arm in spec.arms:
+        here = importance(arm, scored(full[arm.arm], spec.sign))
+        if not here.shares and lowest != spec.horizon:
+            below = importance(arm, scored(short[arm.arm], spec.sign))
+            here = replace(below, horizon=str(lowest)) if below.shares else here
+        found.append(here)
+    return found
 
 
 def stored_dossier(ledger: Ledger, name: str) -> Dossier:

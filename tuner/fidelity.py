@@ -23,8 +23,8 @@ LEAST = {"epochs": 1.0, "steps": 50.0}
 class Fidelity:
     """How the search trains.
 
-    ``ladder``: ``rungs`` horizons (0: as many as :func:`rungs_for` says), each ``reduction`` times the one below, or the
-    ``horizons`` given (the full one left out). ``prune``: full horizons, stopped on the way by ``pruner``.
+    ``ladder``: ``rungs`` horizons (0: as many as :func:`rungs_for` says), each ``reduction`` times the one below, or
+    the ``horizons`` given (the full one left out). ``prune``: full horizons, stopped on the way by ``pruner``.
     """
 
     kind: str = FULL

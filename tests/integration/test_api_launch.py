@@ -61,9 +61,9 @@ def executor(request: pytest.FixtureRequest) -> str:
 
 
 def few(**more: Any) -> dict[str, Any]:
-    quick = {"space": "quick", "arms": ["sgdm", "adamw"], "tracking": "none", "trials_per_arm": 2}
-    rest = {"confirmation": {"seeds": 2, "references": False}, "resources": {"device": "cpu", "parallel": 1}}
-    return {**quick, **rest, **more}
+    quick: dict[str, Any] = {"space": "quick", "arms": ["sgdm", "adamw"], "tracking": "none", "trials_per_arm": 2}
+    quick |= {"confirmation": {"seeds": 2, "references": False, "noise_seeds": 0}}
+    return {**quick, "resources": {"device": "cpu", "parallel": 1}, **more}
 
 
 def test_five_lines(executor: str, here: Path) -> None:
@@ -86,7 +86,7 @@ def test_five_lines(executor: str, here: Path) -> None:
 
 
 def test_a_plain_function(executor: str) -> None:
-    wanted = few(metric="loss", direction="minimize", horizon={"epochs": 4})
+    wanted = few(metric="loss", direction="minimize", horizon={"epochs": 4}, fidelity="full")
     study = tuner.launch(workload="my_loop:train", executor=executor, **wanted)
     assert study.wait()
     snapshot = study.snapshot()

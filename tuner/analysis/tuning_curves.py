@@ -87,7 +87,8 @@ def tuning_curve(arm: str, points: Sequence[Point], sign: int) -> TuningCurve:
 
 def _why_not(n: int, short: int, bad: int) -> str:
     if short:
-        return f"{short} of {n} independent trials never reached the full horizon: the rest were selected"
+        rest = "none of them did" if short == n else "those that did were selected"
+        return f"{short} of {n} independent trials never reached the full horizon, {rest}; fidelity: full shows a curve"
     if n < FEWEST:
         return f"{n} independent trials (Sobol or random) at the full horizon; a curve takes at least {FEWEST}"
     return f"all {n} independent trials diverged or failed" if bad == n else ""

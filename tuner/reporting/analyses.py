@@ -100,8 +100,14 @@ def importance_rows(importances: Sequence[Importance]) -> list[Row]:
 
 
 def importance_notes(importances: Sequence[Importance]) -> list[str]:
-    """Return for each arm without importances why it has none."""
-    return [f"{found.arm}: none; {found.reason}." for found in importances if found.reason]
+    """Return for each arm without importances why it has none, and where they rest on short runs."""
+    none = [f"{found.arm}: none; {found.reason}." for found in importances if found.reason]
+    short = [
+        f"{found.arm}: from {found.n} short runs of {found.horizon}; too few settings trained over the full horizon."
+        for found in importances
+        if found.horizon
+    ]
+    return none + short
 
 
 def edge_notes(findings: Findings) -> list[str]:

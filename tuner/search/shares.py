@@ -31,9 +31,13 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """The shares of one arm, largest first, from ``n`` trials; ``reason`` says why there are none."""
+    """The shares of one arm, largest first, from ``n`` trials; ``reason`` says why there are none.
+
+    ``horizon`` is how long those trials trained, where that is not the full horizon.
+    """
 
     arm: str
     n: int
     shares: tuple[Share, ...] = ()
     reason: str = ""
+    horizon: str = ""

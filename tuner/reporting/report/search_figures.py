@@ -116,7 +116,7 @@ def _slice(
     sign = dossier.spec.sign
     low, high = _upper_part([p.value for p in points if p.value is not None], sign)
     border = low if sign > 0 else high
-    with drawing(2.1, bottom=0.5) as (figure, axes):
+    with drawing(2.1, left=0.75, bottom=0.5) as (figure, axes):
         _axis(axes, dimension)
         if edge is not None:
             _shade(axes, edge)
@@ -131,7 +131,7 @@ def _slice(
             if point.trial.index == chosen and value is not None:
                 axes.plot([x], [value], "o", mfc="none", mec=INK, markersize=11, mew=1.4, clip_on=False, zorder=5)
         for (marker, colour), places in groups.items():
-            rim: dict[str, Any] = {"mew": 1.3} if marker == "x" else {"mec": PAPER, "mew": 0.5}
+            rim: dict[str, Any] = {"mew": 1.3} if marker in "x|" else {"mec": PAPER, "mew": 0.5}
             xs, ys = zip(*places, strict=True)
             axes.plot(
                 xs,
@@ -165,7 +165,7 @@ def _upper_part(values: Sequence[float], sign: int) -> tuple[float, float]:
 def _mark_of(point: Point, shown: float | None, idle: bool, style: Style, sign: int) -> Mark:
     """How a trial is marked: by its arm, pale where it does not use the setting, at the border what has no place."""
     if point.value is None:
-        return "x", INK if point.outcome in _BAD else PALE
+        return ("x", INK) if point.outcome in _BAD else ("|", PALE)
     if shown is None:
         return "v" if sign > 0 else "^", PALE
     return style.marker, PALE if idle else style.colour
@@ -226,7 +226,7 @@ def importance(found: Importance, style: Style) -> Picture:
             axes.barh([y], [share.share], height=0.6, color=face, edgecolor=style.colour, linewidth=1.2)
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-        axes.set_xlabel(f"share of {found.arm}'s importance")
+        axes.set_xlabel(f"share of {found.arm}'s importance" + (f", at {found.horizon}" if found.horizon else ""))
         told = ", ".join(f"{s.name} {100 * s.share:.0f} %" for s in found.shares)
         return Picture(inline(figure, f"importance-{_slug(found.arm)}", f"Importance within {found.arm}: {told}."))
 
