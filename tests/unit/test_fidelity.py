@@ -102,9 +102,7 @@ class TestInAStudyFile:
         assert study("").rung_costs == pytest.approx((1 / 9, 1 / 3, 1.0))
 
     def test_a_sampler_that_cannot_is_refused_on_it(self) -> None:
-        with pytest.raises(
-            InputError, match="is 'tpe'; expected one of surrogate, random, sobol with"
-        ):
+        with pytest.raises(InputError, match="is 'tpe'; expected one of surrogate, random, sobol with"):
             study("sampler: tpe\nfidelity: ladder")
 
     def test_a_rung_beyond_the_horizon_is_refused(self) -> None:

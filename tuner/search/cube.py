@@ -26,7 +26,8 @@ class Cube:
 
     def __init__(self, space: ArmSpace, catalogue: Sequence[TrialRecord] = ()) -> None:
         self.space = space
-        self.labels: Index = np.array([i for i, d in enumerate(space.dimensions) if d.choices], dtype=np.intp)
+        self._dimensions = space.dimensions  # once: the space finds them anew each time
+        self.labels: Index = np.array([i for i, d in enumerate(self._dimensions) if d.choices], dtype=np.intp)
         self._used: dict[Scalar | None, frozenset[str]] = {}
         self._catalogue = list(catalogue)
         self._places = np.array([self.point(one.coordinates) for one in self._catalogue])
@@ -34,7 +35,7 @@ class Cube:
     def point(self, coordinates: Mapping[str, Scalar]) -> tuple[float, ...]:
         """Return where coordinates lie in the cube."""
         found = []
-        for d in self.space.dimensions:
+        for d in self._dimensions:
             value = coordinates[d.name]
             if d.name.startswith(SCHEDULE) and d.name != KIND and not self._uses(coordinates, d.name):
                 found.append(UNUSED)
@@ -57,7 +58,7 @@ class Cube:
         """Return the coordinates of a point: of the catalogue's nearest, where there is one."""
         if self._catalogue:
             return dict(self._catalogue[self._index(point)].coordinates)
-        return {d.name: d.at(min(u, 1.0 - 1e-12)) for d, u in zip(self.space.dimensions, point, strict=True)}
+        return {d.name: d.at(min(u, 1.0 - 1e-12)) for d, u in zip(self._dimensions, point, strict=True)}
 
     def nearest(self, coordinates: Mapping[str, Scalar]) -> int:
         """Return the place in the catalogue of its nearest trial."""
@@ -83,7 +84,7 @@ class Cube:
 
     def candidates(self, best: Sequence[float] | None, taken: Sequence[Sequence[float]], seed: int) -> Array:
         """Return new points, drawn everywhere and around the best one so far; none that was taken before."""
-        rng, size = np.random.default_rng(seed), len(self.space.dimensions)
+        rng, size = np.random.default_rng(seed), len(self._dimensions)
         parts = [rng.random((UNIFORM, size))]
         if best is not None:
             centre = np.asarray(best)
