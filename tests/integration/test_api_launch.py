@@ -61,9 +61,9 @@ def executor(request: pytest.FixtureRequest) -> str:
 
 
 def few(**more: Any) -> dict[str, Any]:
-    quick: dict[str, Any] = {"space": "quick", "arms": ["sgdm", "adamw"], "tracking": "none", "trials_per_arm": 2}
-    quick |= {"confirmation": {"seeds": 2, "references": False, "noise_seeds": 0}}
-    return {**quick, "resources": {"device": "cpu", "parallel": 1}, **more}
+    quick = {"space": "quick", "arms": ["sgdm", "adamw"], "tracking": "none", "trials_per_arm": 2}
+    confirmation = {"seeds": 2, "references": False, "noise_seeds": 0}
+    return {**quick, "confirmation": confirmation, "resources": {"device": "cpu", "parallel": 1}, **more}
 
 
 def test_five_lines(executor: str, here: Path) -> None:
