@@ -121,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, metavar="OUT")
     args = parser.parse_args(argv)
-    if args.budget < 1 or args.repeats < 1:
-        parser.error("--budget and --repeats are at least 1")
+    if args.budget < 1 or args.budget != int(args.budget) or args.repeats < 1:
+        parser.error("--budget and --repeats are whole numbers from 1 on")
     try:
         load(args.runs, args.curves)
     except TunerError as error:

@@ -108,7 +108,9 @@ class TableExecutor:
 def _study(table: Table, strategy: str, budget: int, seed: int) -> Spendings:
     """The product's own study on its own ledger; only training is looked up."""
     fidelity, sampler, allocation = TUNER[strategy]
-    recorded = table.study.spec
+    recorded, rungs = table.study.spec, _rungs(table, budget)
+    if fidelity == LADDER and not rungs:
+        fidelity = FULL  # no short run was recorded
     spec = replace(
         recorded,
         name="replay",
@@ -118,7 +120,7 @@ def _study(table: Table, strategy: str, budget: int, seed: int) -> Spendings:
         opened_for=budget,
         sampler=sampler,
         seed=seed,
-        fidelity=Fidelity(fidelity, horizons=_rungs(table, budget) if fidelity == LADDER else ()),
+        fidelity=Fidelity(fidelity, horizons=rungs if fidelity == LADDER else ()),
         allocation=allocation,
         resources=Resources(parallel=1),
         stop_after_failures=10**9,

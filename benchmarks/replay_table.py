@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tuner.errors import InputError
 from tuner.recorded.study import RecordedStudy, studies_of
 from tuner.recorded.table import read_curves, read_runs
-from tuner.records import Horizon, Measurement, Outcome, Phase, RunRecord, Scalar, TrialRecord
-from tuner.space import ArmSpace, Dimension
+from tuner.records import Measurement, Outcome, Phase, RunRecord, Scalar, TrialRecord
+from tuner.space import ONE_MINUS, ArmSpace, Dimension
 
 WITHIN = 0.01
 """A setting is good within so much of |median - best| over the finite final values."""
@@ -70,7 +71,7 @@ class Table:
     def good(self, arm: str, trial: int | None) -> bool:
         """Whether a setting lies within 1 % of its arm's best."""
         best, unit = self.scale([arm])
-        return trial is not None and best - self.score(arm, trial) <= WITHIN * unit
+        return trial is not None and math.isfinite(best) and best - self.score(arm, trial) <= WITHIN * unit
 
     def score(self, arm: str, trial: int) -> float:
         """The final score of a setting, -inf where it diverged."""
@@ -80,13 +81,17 @@ class Table:
     def scale(self, arms: Sequence[str] | None = None) -> tuple[float, float]:
         """Return the best final score of some arms (None: all), and |median - best|."""
         chosen = [v for (arm, _), v in self.finals.items() if math.isfinite(v) and (arms is None or arm in arms)]
+        if not chosen:
+            return -math.inf, 0.0
         return max(chosen), abs(float(np.median(chosen)) - max(chosen))
 
 
 def read_tables(runs: Path, curves: Path | None) -> list[Table]:
     """Read every study of a recording."""
     rows = read_runs(runs)
-    points = read_curves(curves, rows) if curves is not None else None
+    points = read_curves(curves, rows) if curves is not None else {}
+    longest = max((point.step for row in points.values() for point in row), default=1)
+    rows = tuple(row if row.horizon else replace(row, horizon=float(longest)) for row in rows)
     return [_table(study) for study in studies_of(rows, points, source=runs.name)]
 
 
@@ -100,9 +105,15 @@ def _table(study: RecordedStudy) -> Table:
                 ended[run.spec.arm, run.spec.trial].append(run)
             else:
                 retimed[run.spec.arm, run.spec.trial, run.spec.horizon.amount] = run
+    if not ended:
+        raise InputError(
+            f"study {spec.name!r} has no explore run that completed or diverged at its full horizon; expected the runs "
+            "of a search. Give a table that has them."
+        )
     finals = {key: _mean([run.value for run in runs]) * spec.sign for key, runs in ended.items()}
     steps = Counter(m.step for runs in ended.values() for run in runs[:1] for m in run.curve)
-    usual = tuple(sorted(float(step) for step, count in steps.items() if count >= 0.5 * max(steps.values())))
+    often = 0.5 * max(steps.values(), default=0)
+    usual = tuple(sorted(float(step) for step, count in steps.items() if count >= often))
     trials = {
         arm.arm: tuple(t for t in study.trials if t.arm == arm.arm and (t.arm, t.index) in ended) for arm in spec.arms
     }
@@ -120,34 +131,39 @@ def _mean(values: Sequence[float | None]) -> float:
 
 def _flattened(arm: ArmSpace, trials: Sequence[TrialRecord]) -> tuple[ArmSpace, tuple[TrialRecord, ...]]:
     """The arm's numbers, its words and its schedule's parameters as dimensions; every trial placed in them."""
-    rows = [dict(trial.coordinates) | _words(trial) for trial in trials]
-    numbers = list(arm.all_dimensions)
-    names = sorted({name for row in rows for name in row} - {d.name for d in numbers})
-    for name in names:
-        values = [row[name] for row in rows if name in row]
-        if len(set(map(str, values))) < 2:
-            continue
-        if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-            found = [float(v) for v in values]
-            log = min(found) > 0 and max(found) / min(found) >= 10
-            numbers.append(Dimension(name, min(found), max(found), log=log))
-        else:
-            numbers.append(Dimension(name, choices=dict.fromkeys(sorted(map(str, set(values))), 1)))
-    placed = tuple(replace(t, coordinates=_at(numbers, row)) for t, row in zip(trials, rows, strict=True))
-    return replace(arm, all_dimensions=tuple(numbers)), placed
+    rows = [dict(trial.coordinates) | _rest(trial, arm) for trial in trials]
+    found = list(arm.all_dimensions)
+    names = sorted({name for row in rows for name in row} - {d.name for d in found})
+    found += [d for d in (_axis(name, rows) for name in names) if d is not None]
+    places = [tuple(_at(found, row).values()) for row in rows]
+    if not found or len(set(places)) < len(places):  # nothing that was recorded tells them apart
+        found.append(Dimension("row", 0.0, float(max(1, len(rows) - 1))))
+        rows = [row | {"row": float(i)} for i, row in enumerate(rows)]
+    placed = tuple(replace(t, coordinates=_at(found, row)) for t, row in zip(trials, rows, strict=True))
+    return replace(arm, all_dimensions=tuple(found)), placed
 
 
-def _words(trial: TrialRecord) -> dict[str, Scalar]:
-    """What a setting says in words, and its schedule; names that no rule of our own spaces reads."""
-    words = {name: value for name, value in trial.setting.hyperparameters.items() if isinstance(value, bool | str)}
-    return words | {f"schedule {name}": value for name, value in trial.setting.schedule.items()}
+def _rest(trial: TrialRecord, arm: ArmSpace) -> dict[str, Scalar]:
+    """What a setting says beside the arm's own dimensions, under names that no rule of our own spaces reads."""
+    own = {d.name.removeprefix(ONE_MINUS) for d in arm.all_dimensions}
+    said = {f"param {name}": value for name, value in trial.setting.hyperparameters.items() if name not in own}
+    return said | {f"schedule {name}": value for name, value in trial.setting.schedule.items()}
+
+
+def _axis(name: str, rows: Sequence[Mapping[str, Scalar]]) -> Dimension | None:
+    """One more dimension: a range where every setting has a number, else a choice of words, to have none among them."""
+    said = [row.get(name) for row in rows]
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in said):
+        numbers = [float(v) for v in said if isinstance(v, int | float)]
+        low, high = min(numbers), max(numbers)
+        return Dimension(name, low, high, log=low > 0 and high / low >= 10) if high > low else None
+    words = sorted({_word(v) for v in said})
+    return Dimension(name, choices=dict.fromkeys(words, 1)) if len(words) > 1 else None
+
+
+def _word(value: Scalar | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def _at(dimensions: Sequence[Dimension], row: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    return {
-        d.name: (str(row[d.name]) if d.choices else row[d.name]) if d.name in row else d.at(0.5) for d in dimensions
-    }
-
-
-def steps(amount: float) -> Horizon:
-    return Horizon(amount, "steps")
+    return {d.name: _word(row.get(d.name)) if d.choices else row.get(d.name, d.at(0.5)) for d in dimensions}

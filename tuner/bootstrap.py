@@ -103,6 +103,7 @@ def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
             )
         unit, amount = next(iter(about.horizon.items()))
         spec = replace(spec, horizon=Horizon(amount, unit))
+        spec.fidelity.check(spec.horizon)
     if about.has_test is False:
         spec = replace(spec, confirmation=replace(spec.confirmation, test=False))
     _check_own_items(spec, about.takes)

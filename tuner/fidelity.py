@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuner.documents import Section
+from tuner.errors import InputError
 from tuner.records import Horizon
 
 FULL, LADDER, PRUNE = "full", "ladder", "prune"
@@ -47,6 +48,19 @@ class Fidelity:
         given = self.horizons or [round(full.amount / self.reduction**k) for k in steps_down]
         kept = [amount for amount in given if LEAST[full.unit] <= amount < full.amount or amount in self.horizons]
         return (*(Horizon(amount, full.unit) for amount in sorted(set(kept))), full)
+
+    def check(self, full: Horizon) -> None:
+        """Refuse rungs that do not fit under the full horizon (once it is known).
+
+        Raises:
+            InputError: one is as long or longer, or shorter than a step.
+        """
+        for amount in self.horizons if full.amount else ():
+            if amount >= full.amount or (full.unit == "steps" and (amount < 1 or amount != int(amount))):
+                raise InputError(
+                    f"fidelity has a rung of {amount:g} {full.unit}, and the full horizon is {full}; expected shorter "
+                    "rungs, in whole steps. Change fidelity.horizons."
+                )
 
     def settled(self, dimensions: int, budget: float) -> Fidelity:
         """Return it with its number of rungs fixed, so that a study that is extended keeps its ladder."""

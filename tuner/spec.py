@@ -316,10 +316,7 @@ def _check_search(section: Section, spec: StudySpec) -> None:
     if spec.fidelity.kind == LADDER and spec.sampler not in ON_A_LADDER:
         fits = f"one of {', '.join(ON_A_LADDER)} with fidelity: ladder"
         raise section.error("sampler", f"is {spec.sampler!r}", fits, "Take one of them, or fidelity: full.")
-    late = [h for h in spec.fidelity.horizons if spec.horizon.amount and h >= spec.horizon.amount]
-    if late:
-        found = f"has a rung of {late[0]:g} {spec.horizon.unit}, and the full horizon is {spec.horizon}"
-        raise section.error("fidelity", found, "shorter rungs")
+    section.guard("fidelity", partial(spec.fidelity.check, spec.horizon))
     if spec.sampler == "cmaes":
         _refuse_kinds(section, spec)
 

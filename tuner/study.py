@@ -47,8 +47,10 @@ FLUSH_SECONDS = 2.0
 """Measurements of runs in training reach SQL at least this often; an outcome brings all of them at once."""
 
 UNLIMITED = 1_000_000
-MOST_TRIALS = 4
-"""So many times as many settings are proposed as the budget could screen, before a space counts as exhausted."""
+BLOCK = UNLIMITED_PLAN / 4
+"""How many full runs more an arm may plan with where only time limits the search."""
+REPEATS = 12
+"""After so many proposals in a row that were there before, a space counts as exhausted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,28 @@ class Study:
             return self._advance()
 
     def _search(self) -> Assignment | None:
-        """The next run of the search, from the first arm that has use for what it may still spend."""
+        """The next run of the search; what was trained before exactly so has its result at once, and is paid once."""
+        while (run := self._step()) is not None:
+            twin = self._twin(run)
+            if twin is None:
+                return self._assignment(run.spec, run.attempt)
+            assert twin.result is not None
+            said = f"the same as {twin.run_id}: not trained again"
+            copy = replace(twin.result, reason=said, train_seconds=0.0, eval_seconds=0.0)
+            self.tell(self._assignment(run.spec, run.attempt), copy)
+        return None
+
+    def _twin(self, run: RunRecord) -> RunRecord | None:
+        """An earlier run of the search with the same setting on the same rung that ended by itself."""
+        settled = (Outcome.COMPLETED, Outcome.DIVERGED)
+        mine = run.spec.setting.fingerprint, run.spec.rung
+        for other in self._explored(run.spec.arm):
+            if other.outcome in settled and (other.spec.setting.fingerprint, other.spec.rung) == mine:
+                return other
+        return None
+
+    def _step(self) -> RunRecord | None:
+        """Start a run of the first arm that has use for what it may still spend."""
         if self._budget_spent():
             return None
         seen = {name: self._seen(name) for name in self._arms}
@@ -161,17 +184,24 @@ class Study:
         for offer in offers(self.spec.allocation, self._budget(spent), spent, rewards):
             arm = self._arms[offer.arm]
             offered = self._offered(offer.arm)
-            if offered >= MOST_TRIALS * offer.budget / arm.costs[0]:
-                continue  # a space with so few settings that nothing new comes
-            step = arm.next(seen[offer.arm], offered, offer.budget, offer.budget - spent[offer.arm])
+            over = self._nothing_new(offer.arm)
+            step = arm.next(seen[offer.arm], offered, offer.budget, offer.budget - spent[offer.arm], over)
             if step is not None:
                 return self._take(arm, step)
         return None
 
+    def _nothing_new(self, arm: str) -> bool:
+        """Whether so few settings are left that the last proposals had all been there before."""
+        mine = [trial.setting.fingerprint for trial in self._trials if trial.arm == arm]
+        return len(mine) > REPEATS and set(mine[-REPEATS:]) <= set(mine[:-REPEATS])
+
     def _budget(self, spent: Mapping[str, float]) -> float:
-        """What each arm may spend, in full runs; where only time limits the search, always one more than was spent."""
+        """What each arm may spend, in full runs; where only time limits the search, a block more when one is spent."""
         limit = self.spec.budget.trials_per_arm
-        return float(limit) if limit is not None else max(float(UNLIMITED_PLAN), math.ceil(max(spent.values())) + 1.0)
+        if limit is not None:
+            return float(limit)
+        blocks = math.floor(max(0.0, min(spent.values()) + 1.0 - UNLIMITED_PLAN) / BLOCK)
+        return UNLIMITED_PLAN + BLOCK * (blocks + 1.0) if min(spent.values()) > UNLIMITED_PLAN - 1 else UNLIMITED_PLAN
 
     def _offered(self, arm: str) -> int:
         return sum(trial.arm == arm for trial in self._trials)
@@ -189,7 +219,7 @@ class Study:
         ]
 
     def _score(self, run: RunRecord) -> float:
-        if run.state is not State.ENDED:
+        if run.state is not State.ENDED or run.outcome is Outcome.LOST:  # a lost one says nothing of its setting
             return math.nan
         good = run.outcome is Outcome.COMPLETED and run.value is not None and math.isfinite(run.value)
         return run.value * self.spec.sign if good and run.value is not None else -math.inf
@@ -210,15 +240,16 @@ class Study:
         ended = [run.result.step for run in self._runs.values() if run.result and run.outcome is Outcome.COMPLETED]
         return max(ended, default=0)
 
-    def _take(self, arm: ArmSearch, step: Step) -> Assignment:
-        """Hand out a step: a new trial with its first run, or the next run of one that goes up the ladder."""
+    def _take(self, arm: ArmSearch, step: Step) -> RunRecord:
+        """Start a step: a new trial with its first run, or the next run of one that goes up the ladder."""
         if step.trial is None:
             return self._explore(arm, step)
         trial = next(t for t in self._trials if t.arm == arm.space.arm and t.index == step.trial)
         spec = self._run_spec(trial, Phase.EXPLORE, self.spec.search_seed, step.rung)
         self._ledger.add_runs(self._lease, [spec])
         self._runs[spec.run_id] = RunRecord(spec, State.QUEUED)
-        return self._start(self._runs[spec.run_id])
+        self._start(self._runs[spec.run_id])
+        return self._runs[spec.run_id]
 
     def _budget_spent(self) -> bool:
         budget = self.spec.budget
@@ -233,7 +264,7 @@ class Study:
         seconds = sum(result.train_seconds + result.eval_seconds for result in search)
         return seconds * (self.spec.resources.gpus or 0.0) / 3600 >= budget.gpu_hours
 
-    def _explore(self, arm: ArmSearch, step: Step) -> Assignment:
+    def _explore(self, arm: ArmSearch, step: Step) -> RunRecord:
         index = self._offered(arm.space.arm)
         self._ledger.check(self._lease)  # Optuna's tables know no fence
         trial = arm.propose(index, step.point)
@@ -243,12 +274,12 @@ class Study:
         self._trials.append(trial)
         self._places[trial.arm, trial.index] = arm.point(trial.coordinates)
         self._runs[spec.run_id] = RunRecord(spec, State.RUNNING, attempt=1, started_at=time.time())
-        return self._assignment(spec, 1)
+        return self._runs[spec.run_id]
 
     def _first_rung(self, trial: TrialRecord, rung: int) -> int:
         """A schedule that follows the metric cannot be timed to a short horizon: such a trial trains in full."""
-        kind = SCHEDULES[str(trial.setting.schedule["kind"])]
-        return len(self.spec.rungs) - 1 if kind.follows_metric else rung
+        kind = SCHEDULES.get(str(trial.setting.schedule["kind"]))
+        return len(self.spec.rungs) - 1 if kind is not None and kind.follows_metric else rung
 
     def _widen(self) -> bool:
         """Go on in wider ranges if the search ended at their edge; SQL has them before anything is proposed there."""
@@ -337,6 +368,8 @@ class Study:
         fidelity = self.spec.fidelity
         if fidelity.kind != PRUNE or run.spec.phase is not Phase.EXPLORE:
             return False
+        if run.curve and run.curve[-1].step >= self._longest > 0:
+            return False  # it has trained to its end
         others = [self._curve(other) for other in self._explored(run.spec.arm) if other.state is State.ENDED]
         return should_prune(fidelity.pruner, self._curve(run), others, self.spec.sign)
 

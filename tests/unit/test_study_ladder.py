@@ -16,6 +16,8 @@ from test_study import Place, Script, make, scripted
 from tuner import bootstrap, workflow
 from tuner.analysis.finalists import finalists
 from tuner.analysis.spending import spent
+from tuner.documents import Section
+from tuner.errors import InputError
 from tuner.records import (
     Assignment,
     Horizon,
@@ -27,7 +29,7 @@ from tuner.records import (
     Source,
     State,
 )
-from tuner.spec import StudySpec, stored_spec
+from tuner.spec import StudySpec, read_spec, stored_spec
 from tuner.study import Study
 
 FULL = 450
@@ -343,3 +345,40 @@ class TestABudgetThatMoves:
             if scripted(place, spec, Script(played, stop_after=4)).finished:
                 break
         assert place.numbers() == elsewhere.numbers()
+
+
+FEW = {
+    "name": "few",
+    "schedule": {"kind": {"choices": ["cosine", "linear"]}},
+    "arms": {"sgdm": {"learning_rate": {"choices": [0.01, 0.1]}}},
+}
+
+
+class TestFewSettings:
+    """A space with fewer settings than the budget could train."""
+
+    @pytest.mark.parametrize(
+        "how", [{}, {"sampler": "random"}, {"sampler": "tpe"}, {"sampler": "random", "fidelity": "full"}], ids=str
+    )
+    def test_nothing_is_trained_twice_and_there_is_a_finalist(self, place: Place, how: dict[str, str]) -> None:
+        script = Script(played)
+        spec = ladder(space=FEW, budget={"trials_per_arm": 6}, **how)
+        assert scripted(place, spec, script).finished
+        trained = [(a.spec.setting.fingerprint, a.spec.rung) for a in script.handed]
+        assert len(set(trained)) == len(trained) <= 4 * len(spec.rungs)
+        trials, runs = place.ledger()
+        assert set(finalists(spec, trials, runs)) == {"sgdm"}
+        copied = [run for run in runs if run.result and "not trained again" in run.result.reason]
+        assert len(runs) == len(trained) + len(copied)
+        assert all(run.result is not None and run.result.train_seconds == 0.0 for run in copied)
+        assert {trial.state for trial in optuna_trials(place, "sgdm")} <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+class TestRungsOfAWorkload:
+    def test_a_rung_beyond_the_workloads_own_horizon_is_refused(self) -> None:
+        study = {"study": "d", "workload": "tuner.training.workloads.digits:DigitsCNN"}
+        spec = read_spec(Section({**study, "fidelity": {"kind": "ladder", "horizons": [100]}}, "test"))
+        with pytest.raises(InputError, match="a rung of 100 epochs, and the full horizon is 18 epochs"):
+            bootstrap.resolved(spec)
+        with pytest.raises(InputError, match="whole steps"):
+            ladder(fidelity={"kind": "ladder", "horizons": [0.5]})

@@ -217,7 +217,7 @@ def _references(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunReco
 
 def _effect(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord], state: Contest) -> Found:
     found = []
-    if not state.min_effect_given and not state.samples.empty and len(state.chosen) > 1:
+    if not state.min_effect_given and not state.samples.barren and len(state.chosen) > 1:
         compared = state.min_effect_source == COMPARED
         where = "these very runs, for want of others" if compared else "other runs of the same settings"
         text = (
@@ -225,7 +225,7 @@ def _effect(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord],
             f" deviation of the seed noise, measured on {where}) count as none. Give min_effect."
         )
         found.append(Caveat("min_effect_from_comparison" if compared else "min_effect_assumed", text))
-    if state.kind == INCONCLUSIVE and state.ahead is None and not state.samples.empty:
+    if state.kind == INCONCLUSIVE and state.ahead is None and not state.samples.barren:
         text = "The noise between seeds is as large as the differences between the arms that are left."
         found.append(Caveat("seed_noise_dominates", text))
     if state.kind == TIE:

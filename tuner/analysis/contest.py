@@ -10,7 +10,8 @@ each at the study's alpha in total (intersection-union test: Berger 1982, Techno
 A diverged or failed run is never dropped: it loses its pair. A run lost with its machine is a missing pair.
 
 Equivalence (TOST, Schuirmann 1987) is asked at the planned look and later ones, at alpha: a tie needs every arm still
-in to be equivalent to the leader within ±min_effect. Ties go to the cheapest: optimizer state per parameter, then
+in to be equivalent to the leader within ±min_effect, and to have a completed run on fresh seeds: to diverge alike is no
+tie. Where no arm has one, the best of the search leads. Ties go to the cheapest: optimizer state per parameter, then
 hyperparameters to tune, then seconds per step (differences below 10 % are noise), then the better mean.
 """
 
@@ -83,7 +84,7 @@ def contest(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRe
         alive = tuple(arm for arm in alive if arm not in dropped)
         if len(alive) == 1 < len(chosen):
             break
-    if samples.empty:
+    if samples.barren:
         leader = _best_of_search(spec, runs, chosen)
     margin, source = _margin(spec, runs, samples, reached)
     equal = _equals(spec, samples, reached, alive, leader, margin)
@@ -158,6 +159,8 @@ def _equals(
     spec: StudySpec, samples: Samples, reached: Look | None, alive: tuple[str, ...], leader: str | None, margin: float
 ) -> bool:
     if reached is None or reached.interim or leader is None:
+        return False
+    if not all(samples.measured(arm, reached.seeds) for arm in alive):
         return False
     table = samples.at(reached.seeds)
     others = (arm for arm in alive if arm != leader)

@@ -5,6 +5,7 @@ The JSON's keys are a contract (``schema_version``): keys may be added, none cha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -208,8 +209,21 @@ class Nothing:
 
 
 def document(answers: Iterable[Evidence | Nothing]) -> dict[str, Any]:
-    """Return the document of one study or more: plain JSON, no non-finite number."""
-    return {"schema_version": SCHEMA_VERSION, "studies": [answer.study_json() for answer in answers]}
+    """Return the document of one study or more: plain JSON, null for a number that is not finite."""
+    return {"schema_version": SCHEMA_VERSION, "studies": [finite(answer.study_json()) for answer in answers]}
+
+
+def finite(value: Any) -> Any:
+    """Return plain JSON with None for every number that is not finite.
+
+    >>> finite({"p": float("nan"), "interval": (0.5, float("inf")), "n": 3})
+    {'p': None, 'interval': [0.5, None], 'n': 3}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def known_camp(camp: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tuner.analysis.caveats import caveats_of
-from tuner.analysis.contest import SINGLE, TIE, WINNER, Contest, contest, costs_known, seconds_per_step
+from tuner.analysis.contest import INCONCLUSIVE, SINGLE, TIE, WINNER, Contest, contest, costs_known, seconds_per_step
 from tuner.analysis.earlier import started_from
 from tuner.analysis.evidence import ArmRow, Evidence, Expected, Nothing
 from tuner.analysis.family import family_verdict
@@ -19,15 +19,19 @@ from tuner.analysis.finalists import search_values
 from tuner.analysis.references import CURRENT, DEFAULT, gain_over
 from tuner.analysis.spending import spent
 from tuner.analysis.stats import bootstrap_interval
-from tuner.analysis.verdict import pairs_of, verdict_of
+from tuner.analysis.verdict import Verdict, pairs_of, verdict_of
 from tuner.errors import NoEvidence
 from tuner.recipe import changed
 from tuner.records import Outcome, Phase, RunRecord, Setting, State, TrialRecord, short
 from tuner.spec import StudySpec
 
 
+@np.errstate(over="ignore")
 def recommend(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Evidence:
     """Return the answer as the records stand, also in the middle of a study.
+
+    Values whose squares are too large for a float count as infinitely noisy in the advice on seeds, which then errs
+    towards more of them.
 
     Raises:
         NoEvidence: no arm has a completed run of the search at the full horizon.
@@ -40,7 +44,7 @@ def recommend(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[Run
         found = ", ".join(f"{count} {name}" for name, count in sorted(ended.items())) or "none has ended"
         raise NoEvidence(f"study {spec.name!r} has no completed run to recommend from; of {len(runs)} runs: {found}.")
     setting = next(t.setting for t in trials if t.arm == arm and t.index == state.chosen[arm])
-    verdict = verdict_of(spec, state)
+    verdict = _verdict(spec, runs, state)
     family = family_verdict(spec, trials, runs, state, verdict)
     return Evidence(
         study=spec.name,
@@ -55,7 +59,7 @@ def recommend(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[Run
         trial=state.chosen[arm],
         setting=setting,
         camp=spec.space.arm(arm).family.camp,
-        why=_why(spec, state),
+        why=_why(spec, runs, state),
         expected=_expected(spec, runs, state, arm),
         gains=tuple(gain_over(over, spec, trials, runs, state) for over in (DEFAULT, CURRENT)),
         test=_test(runs, arm, state.chosen[arm]),
@@ -137,22 +141,44 @@ def _row(
 
 def _confirmed(spec: StudySpec, state: Contest, arm: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The arm's confirmation values in the metric's unit; a diverged one as the verdict scored it."""
-    if arm not in state.chosen or not np.isfinite(state.samples.scores[arm]).any():
+    if arm not in state.chosen or not state.samples.measured(arm):
         return np.empty(0)
     row = state.samples.at()[arm]
     return row[~np.isnan(row)] * spec.sign
 
 
-def _why(spec: StudySpec, state: Contest) -> str:
+def _verdict(spec: StudySpec, runs: Sequence[RunRecord], state: Contest) -> Verdict:
+    """The verdict; an open one names the arms of which no run on fresh seeds came to a number."""
+    samples = state.samples
+    if state.kind != INCONCLUSIVE or samples.empty:
+        return verdict_of(spec, state)
+    if samples.barren:
+        reason = "every run on fresh seeds diverged or failed"
+        why = _why(spec, runs, state)
+        text = f"Undecided: {reason}, so nothing tells the arms apart. {state.recommended} is named: {why}."
+        return Verdict(INCONCLUSIVE, None, None, None, text, reason)
+    found = verdict_of(spec, state)
+    bad = [arm for arm in state.alive if not samples.measured(arm) and np.isneginf(samples.scores[arm]).any()]
+    more = f"; every run of {', '.join(bad)} on fresh seeds diverged or failed" if bad else ""
+    return replace(found, reason=found.reason + more)
+
+
+def _why(spec: StudySpec, runs: Sequence[RunRecord], state: Contest) -> str:
     if state.kind == WINNER:
         return "it beat every other arm on fresh seeds"
     if state.kind == TIE and not costs_known(spec, state.alive):
         return "no practical difference to the best; it is the faster one, or else has the better mean"
     if state.kind == TIE:
         return "no practical difference to the best; it is the cheapest (optimizer state, settings to tune, time)"
+    if state.kind == SINGLE and spec.recording and spec.recording.seeds:
+        return "the only arm that was confirmed"
     if state.kind == SINGLE:
         return "the only arm with a completed run; its best setting"
-    return f"it leads {'in the search' if state.samples.empty else 'on fresh seeds, though not decisively'}"
+    if not state.samples.barren:
+        return "it leads on fresh seeds, though not decisively"
+    arm = state.recommended
+    searched = arm is not None and (arm, state.chosen[arm]) in search_values(spec, runs)
+    return "it leads in the search" if searched else "the first of the arms, for no completed run compares them"
 
 
 def _expected(spec: StudySpec, runs: Sequence[RunRecord], state: Contest, arm: str) -> Expected:

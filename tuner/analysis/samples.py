@@ -42,6 +42,15 @@ class Samples:
     def complete(self, arms: Iterable[str], seeds: int) -> bool:
         return all(bool(self.ended[arm][:seeds].all()) for arm in arms)
 
+    def measured(self, arm: str, seeds: int | None = None) -> bool:
+        """Whether any of the arm's runs on the first ``seeds`` seeds came to a finite score."""
+        return bool(np.isfinite(self.scores[arm][:seeds]).any())
+
+    @property
+    def barren(self) -> bool:
+        """Whether no run of any arm came to a finite score, so that nothing on fresh seeds tells the arms apart."""
+        return not any(self.measured(arm) for arm in self.scores)
+
     @property
     def empty(self) -> bool:
         return all(bool(np.isnan(row).all()) for row in self.scores.values())
@@ -62,9 +71,12 @@ def collect(spec: StudySpec, runs: Sequence[RunRecord], chosen: Mapping[str, int
 
 
 def ended_runs(runs: Sequence[RunRecord], *phases: Phase) -> Ended:
-    """Index the ended runs of some phases; where two tell of the same training, the first phase named counts."""
+    """Index the ended runs of some phases.
+
+    Where two tell of the same training, one that was lost gives way; else the first phase named counts.
+    """
     wanted = [run for run in runs if run.state is State.ENDED and run.spec.phase in phases]
-    wanted.sort(key=lambda run: -phases.index(run.spec.phase))
+    wanted.sort(key=lambda run: (run.outcome is not Outcome.LOST, -phases.index(run.spec.phase)))
     return {(run.spec.arm, run.spec.trial, run.spec.seed): run for run in wanted}
 
 

@@ -37,8 +37,11 @@ def equivalents(rows: Array, margin: float, alpha: float) -> NDArray[np.bool_]:
     n = rows.shape[1]
     if n < 2:
         return np.zeros(len(rows), dtype=bool)
-    reach = float(stats.t.ppf(1.0 - alpha, n - 1)) * rows.std(axis=1, ddof=1) / math.sqrt(n)
-    return np.asarray(np.abs(rows.mean(axis=1)) + reach <= margin, dtype=bool)
+    scale = _binary_scale(np.abs(rows).max(axis=1))
+    scaled = rows / scale[:, None]
+    reach = float(stats.t.ppf(1.0 - alpha, n - 1)) * scaled.std(axis=1, ddof=1) / math.sqrt(n)
+    with np.errstate(over="ignore"):
+        return np.asarray((np.abs(scaled.mean(axis=1)) + reach) * scale <= margin, dtype=bool)
 
 
 def bootstrap_interval(values: Sequence[float] | Array, confidence: float) -> Interval | None:
@@ -94,9 +97,22 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def pooled_sd(groups: Sequence[Array]) -> float:
-    """Return the standard deviation within groups, over all groups of two or more values; 0 without any."""
+    """Return the standard deviation within groups, over all groups of two or more values; 0 without any.
+
+    >>> pooled_sd([np.array([1.0, 3.0]), np.array([7.0])]) == 2**0.5
+    True
+    >>> pooled_sd([np.array([-1e200, 1e200])])
+    1.414213562373095e+200
+    """
     usable = [group for group in groups if len(group) > 1]
     freedom = sum(len(group) - 1 for group in usable)
     if not freedom:
         return 0.0
-    return math.sqrt(sum(float(((group - group.mean()) ** 2).sum()) for group in usable) / freedom)
+    scale = float(_binary_scale(max(np.abs(group).max() for group in usable)))
+    scaled = [group / scale for group in usable]
+    return scale * math.sqrt(sum(float(((group - group.mean()) ** 2).sum()) for group in scaled) / freedom)
+
+
+def _binary_scale(largest: Array | np.float64) -> Array:
+    """The power of two just below: values divided by it can be squared, and no bit of them is rounded."""
+    return np.asarray(np.ldexp(1.0, np.frexp(largest)[1] - 1), dtype=float)

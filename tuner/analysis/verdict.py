@@ -100,6 +100,7 @@ def _pair_verdict(spec: StudySpec, state: Contest, a: str, b: str) -> str:
         if beats(table[b], table[a], look):
             return "b"
         equal = equivalent(differences(table[a], table[b]), state.min_effect, spec.confirmation.alpha)
+        equal = equal and all(state.samples.measured(arm, last) for arm in (a, b))
         if look.seeds == last and not look.interim and equal:
             return TIE
     return INCONCLUSIVE

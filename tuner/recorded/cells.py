@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,8 @@ class Row:
             raise self.error(f"{column}.{name}", f"is {value}", "a finite number, a text, true or false")
         if isinstance(value, float):
             return number(value)
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise self.error(f"{column}.{name}", f"is {str(value)[:40]}...", "a number that a float can hold")
         return value if isinstance(value, bool | int | str) else json.dumps(value, sort_keys=True)
 
     def _float(self, column: str) -> float | None:

@@ -31,10 +31,15 @@ def rows_of(
 
 
 def without_repeats(rows: Iterable[RecordedRun]) -> list[RecordedRun]:
-    """Return the rows, of those that tell of the same training (two proposals of one setting) only the first."""
+    """Return the rows, of those that tell of the same training (two proposals of one setting) only the first.
+
+    One that was lost gives way to one that was not.
+    """
     found: dict[tuple[object, ...], RecordedRun] = {}
     for row in rows:
-        found.setdefault((row.study, row.arm, row.setting, row.seed, row.phase, row.horizon), row)
+        key = (row.study, row.arm, row.setting, row.seed, row.phase, row.horizon)
+        if key not in found or (found[key].outcome is Outcome.LOST and row.outcome is not Outcome.LOST):
+            found[key] = row
     return list(found.values())
 
 

@@ -92,8 +92,9 @@ def _study(
     )
     trials = [_trial(space, mine, index) for space, arm in zip(spaces, arms, strict=True) for mine in _by_setting(arm)]
     lengths = sorted({row.horizon or 0 for row in rows}, reverse=True)
-    records = [_run(spec, row, index, lengths, curves.get(row.run_id, ())) for row in rows]
-    records.sort(key=lambda run: run.run_id)
+    ordered = sorted(rows, key=lambda row: row.run_id)
+    records = [_run(spec, row, index, lengths, curves.get(row.run_id, ())) for row in ordered]
+    records.sort(key=lambda run: (run.run_id, run.outcome is not Outcome.LOST))
     return RecordedStudy(spec, tuple(trials), tuple(records))
 
 

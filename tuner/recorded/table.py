@@ -11,6 +11,7 @@ import difflib
 import gzip
 import io
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -94,7 +95,7 @@ def _text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file. Check the path, or stand in the right folder.") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a table: {error}.") from None
 
 
@@ -164,13 +165,15 @@ def _params(row: Row) -> dict[str, Scalar]:
 
 
 def _refuse_repeats(rows: Sequence[Row], runs: Sequence[RecordedRun]) -> None:
-    """A run that is given twice would count twice, whether or not it has the same name."""
+    """A run that is given twice would count twice, whether or not it has the same name; a lost one may be repeated."""
     names: dict[str, Row] = {}
     trained: dict[tuple[object, ...], Row] = {}
     for row, run in zip(rows, runs, strict=True):
         if run.run_id in names:
             raise row.error("run_id", f"is {run.run_id!r}, as {_where(names[run.run_id])}", "one row a run")
         names[run.run_id] = row
+        if run.outcome is Outcome.LOST:
+            continue
         key = (run.study, run.arm, run.setting, run.seed, run.phase, run.horizon)
         if key in trained:
             first = trained[key]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.analysis.evidence import Evidence
+from tuner.analysis.evidence import Evidence, finite
 from tuner.analysis.findings import Findings
 from tuner.records import RunRecord, TrialRecord
 from tuner.spec import StudySpec
@@ -25,5 +25,5 @@ class Dossier:
     def to_json(self) -> dict[str, Any]:
         """Return the recommendation's document, with the key ``analyses`` added to the study."""
         document = self.evidence.to_json()
-        document["studies"][0]["analyses"] = self.findings.to_json()
+        document["studies"][0]["analyses"] = finite(self.findings.to_json())
         return document

@@ -114,11 +114,17 @@ class ArmSearch:
         """Return where a trial lies in the unit cube, as :class:`tuner.search.ladder.Seen` wants it."""
         return self._cube.point(coordinates)
 
-    def next(self, seen: Sequence[Seen], offered: int, budget: float, left: float) -> Step | None:
+    def next(
+        self, seen: Sequence[Seen], offered: int, budget: float, left: float, exhausted: bool = False
+    ) -> Step | None:
         """Return what this arm would train next, ``left`` of its ``budget`` (in full runs) to spend; None for nothing.
 
-        A function of its arguments, the seed and the space alone.
+        ``exhausted``: no new settings, only those that were proposed before, further up the ladder. A function of its
+        arguments, the seed and the space alone.
         """
+        if exhausted:
+            nothing = np.empty((0, len(self.space.dimensions)))
+            return self._ladder.next(seen, lambda: nothing, budget, left, 10**9) if len(self.costs) > 1 else None
         if len(self.costs) == 1 and (self._sampler != SURROGATE or offered < self.split.known + self.split.sobol):
             return Step(0) if left >= 1.0 - 1e-9 else None
         return self._ladder.next(seen, lambda: self._candidates(seen, offered), budget, left, offered)

@@ -36,6 +36,16 @@ def test_bootstrap_intervals_mirror_when_the_data_does() -> None:
     assert low < data.mean() < high
 
 
+def test_huge_values_do_not_overflow() -> None:
+    groups = [np.array([1.0, 3.0, 4.0]), np.array([-2.0, 2.0])]
+    small = stats.pooled_sd(groups)
+    assert stats.pooled_sd([group * 1e300 for group in groups]) == pytest.approx(small * 1e300)
+    assert stats.pooled_sd([np.zeros(3), np.full(2, 1e-310)]) == 0.0
+    huge = np.array([[1e200, -1e200, 1e200], [0.0, 0.0, 0.0]])
+    assert stats.equivalents(huge, 1e199, 0.05).tolist() == [False, True]
+    assert stats.equivalents(huge, 1e202, 0.05).tolist() == [True, True]
+
+
 def test_holm() -> None:
     assert stats.holm([]) == []
     assert stats.holm([0.5, 0.9]) == [1.0, 1.0]

@@ -118,10 +118,17 @@ class TestLostPairs:
         assert (found.verdict.kind, found.verdict.arm) == ("winner", "sgdm")
         assert found.pairs[0].prob_a_better == 1.0
 
-    def test_two_diverged_runs_draw(self) -> None:
-        found = judge([BAD] * 10, [BAD] * 10)
-        assert found.verdict.kind == "tie"
+    def test_two_diverged_runs_draw_but_arms_without_a_completed_run_do_not_tie(self) -> None:
+        found = judge([BAD] * 10, [BAD] * 10, confirmation={"min_effect": 0.1})
         assert found.pairs[0].difference == 0.0
+        assert (found.verdict.kind, found.verdict.seeds_needed) == ("inconclusive", None)
+        assert found.verdict.reason == "every run on fresh seeds diverged or failed"
+        assert (found.why, found.expected.source) == ("it leads in the search", "search")
+
+    def test_an_arm_without_a_completed_run_ties_with_nobody(self) -> None:
+        found = judge([0.9] * 5, [BAD] * 5, confirmation={"min_effect": 0.1, "seeds": 5})
+        assert (found.verdict.kind, found.arm) == ("inconclusive", "sgdm")
+        assert found.verdict.reason.endswith("; every run of adamw on fresh seeds diverged or failed")
 
     def test_a_failed_run_counts_like_a_diverged_one(self) -> None:
         a, b = spread(0.95), spread(0.949, seed=1)

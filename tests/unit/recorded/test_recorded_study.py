@@ -107,8 +107,24 @@ class TestPairs:
     def test_everything_diverged_in_the_confirmation(self, tmp_path: Path) -> None:
         rows = explored({"a": [0.5], "b": [0.4]}) + confirmed(dict.fromkeys("ab", ["diverged"] * 8), **{"param.lr": 1})
         found = answer(tmp_path, rows)
-        assert found.verdict.kind != "winner"
+        assert found.verdict.kind == "inconclusive"
+        assert "diverged or failed" in found.verdict.reason
+        assert (found.arm, found.why) == ("a", "it leads in the search")
         assert [arm.mean for arm in found.arms] == [None, None]
+
+    def test_a_huge_value_leaves_plain_json(self, tmp_path: Path) -> None:
+        found = answer(tmp_path, confirmed({**CLEAR, "b": [*CLEAR["b"][:7], 1e155]}))
+        assert found.min_effect == pytest.approx(1e155 / math.sqrt(8 * 2))
+        json.dumps(found.to_json(), allow_nan=False)
+
+    @pytest.mark.parametrize("late", [True, False])
+    def test_the_retry_of_a_lost_run_counts_wherever_it_stands(self, tmp_path: Path, late: bool) -> None:
+        rows = explored({"a": [0.5], "b": [0.4]}) + confirmed(CLEAR, **{"param.lr": 1})
+        lost = [{**r, "run_id": r["run_id"] + "-lost", "value": "", "outcome": "lost"} for r in rows[:5]]
+        found = answer(tmp_path, lost + rows if late else rows + lost)
+        plain = answer(tmp_path, rows)
+        assert (found.verdict, found.pairs, found.expected) == (plain.verdict, plain.pairs, plain.expected)
+        assert sum(arm.n_lost for arm in found.arms) == 5
 
 
 class TestFinalists:
@@ -137,6 +153,8 @@ class TestFinalists:
         (caveat,) = [c for c in found.caveats if c.code == "arm_not_confirmed"]
         assert "No run of c " in caveat.text
         assert [arm.arm for arm in found.arms] == ["a", "b", "c"]
+        alone = answer(tmp_path, explored({"c": [0.999]}) + confirmed({"a": CLEAR["a"]}))
+        assert (alone.arm, alone.why) == ("a", "the only arm that was confirmed")
 
     def test_nobody_was_confirmed(self, tmp_path: Path) -> None:
         found = answer(tmp_path, explored({"a": [0.7, 0.9], "b": [0.8]}))
@@ -276,6 +294,7 @@ def test_the_order_of_rows_and_columns_changes_nothing(tmp_path: Path, drawn: An
 def test_a_run_given_twice_is_an_error(tmp_path: Path, drawn: Any, arms: Any, data: Any, renamed: bool) -> None:
     rows, _ = of(tmp_path, drawn, arms)
     again = data.draw(st.sampled_from(rows))
+    renamed = renamed and again["outcome"] != "lost"
     with pytest.raises(InputError, match=r"run_id is|seed is"):
         studies(tmp_path, [*rows, {**again, "run_id": "other"} if renamed else again])
 

@@ -105,6 +105,8 @@ class TestRuns:
             ({"params": "[1]"}, "params is '[1]'; expected a JSON object"),
             ({"params": '{"lr": NaN}'}, "which is no JSON (NaN is no number of JSON)"),
             ({"params": '{"lr": 0.1}', "param.lr": "0.2"}, "param.lr is 0.2, but params says 0.1; expected the same"),
+            ({"params": f'{{"lr": 1{"0" * 400}}}'}, "0...; expected a number that a float can hold"),
+            ({"params": f'{{"lr": 1{"0" * 400}}}'}, ":3: params.lr is 1"),
             ({"schedule": '{"warmup": 1}'}, 'expected a name, or a JSON object with a name under "kind"'),
         ],
     )
@@ -170,6 +172,7 @@ class TestRuns:
             (b"", "run_id is missing"),
             (text([A]).splitlines()[0].encode(), "holds no run"),
             (b"\x1f\x8bno gzip", "cannot be read as a table"),
+            (gzip.compress(b"run_id")[:10] + b"\xff" * 9, "cannot be read as a table: Error -3"),
             (b"\xff\xfe", "cannot be read as a table"),
             (text([A]).encode() + b"r2,b\n", ":3: has 2 cells; expected 7"),
             (text([A]).encode() + b'"r2,b\n', "cannot be read as a table"),
