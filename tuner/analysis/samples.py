@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuner.analysis.looks import looks_of
-from tuner.analysis.stats import Array, pooled_sd
+from tuner.analysis.stats import Array, noise_sd, pooled_sd
 from tuner.records import Outcome, Phase, RunRecord, State
 from tuner.spec import StudySpec
 
@@ -122,12 +122,12 @@ def outside_noise(spec: StudySpec, runs: Sequence[RunRecord]) -> float | None:
         if outside and run.outcome is Outcome.COMPLETED and value is not None and math.isfinite(value):
             groups[run.spec.arm, run.spec.trial, run.spec.phase][run.spec.seed] = value
     repeated = [np.array(list(values.values())) for values in groups.values() if len(values) > 1]
-    return pooled_sd(repeated) if repeated else None
+    return noise_sd(repeated) if repeated else None
 
 
 def noise(rows: Iterable[Array]) -> float:
     """Return the seed noise: the standard deviation within arms of the runs that completed."""
-    return pooled_sd([row[np.isfinite(row)] for row in rows])
+    return noise_sd([row[np.isfinite(row)] for row in rows])
 
 
 def differences(a: Array, b: Array) -> Array:

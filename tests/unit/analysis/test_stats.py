@@ -91,3 +91,23 @@ def test_a_clear_difference_is_found_with_ten_seeds() -> None:
     draws = np.random.default_rng(5).normal(size=(2, 2000, 10))
     draws[0] += 2.0
     assert simulate(draws)["arm0"] > 0.9
+
+
+class TestNoise:
+    def test_normal_noise_has_its_standard_deviation(self) -> None:
+        rng = np.random.default_rng(5)
+        pairs = [[rng.normal(size=4) for _ in range(2)] for _ in range(2_000)]
+        same = np.mean([stats.noise_sd(groups) == stats.pooled_sd(groups) for groups in pairs])
+        assert same > 0.95
+
+    def test_one_collapsed_run_is_not_the_noise(self) -> None:
+        rng = np.random.default_rng(6)
+        groups = [rng.normal(size=4) for _ in range(5)]
+        groups[2][1] = 1_000.0
+        assert stats.pooled_sd(groups) > 200.0
+        assert 0.4 < stats.noise_sd(groups) < 2.5
+
+    def test_values_on_a_grid(self) -> None:
+        groups = [np.array([1.0, 1.0, 1.0, 0.9]), np.array([1.0, 1.0, 1.0, 1.0])]
+        assert stats.noise_sd(groups) == stats.pooled_sd(groups), "a median deviation of 0 says nothing"
+        assert stats.noise_sd([]) == 0.0

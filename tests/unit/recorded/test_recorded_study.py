@@ -114,7 +114,8 @@ class TestPairs:
 
     def test_a_huge_value_leaves_plain_json(self, tmp_path: Path) -> None:
         found = answer(tmp_path, confirmed({**CLEAR, "b": [*CLEAR["b"][:7], 1e155]}))
-        assert found.min_effect == pytest.approx(1e155 / math.sqrt(8 * 2))
+        assert found.min_effect is not None
+        assert found.min_effect < 1.0, "one run far out is not the noise between seeds"
         json.dumps(found.to_json(), allow_nan=False)
 
     @pytest.mark.parametrize("late", [True, False])
