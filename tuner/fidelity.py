@@ -15,6 +15,8 @@ FIDELITIES = (FULL, LADDER, PRUNE)
 PRUNERS = ("median", "asha")
 PER_DIMENSION, DESIGN_SHARE = 8, 0.2
 """A space-filling design screens so many settings a dimension, with at most so much of the budget."""
+SCREENED = 4
+"""So many settings a dimension should fit into that share, or the ladder gets one more rung."""
 FEWEST, MOST = 3, 4
 LEAST = {"epochs": 1.0, "steps": 50.0}
 """A rung below this is left out: so short a schedule says nothing."""
@@ -79,15 +81,15 @@ class Fidelity:
 
 
 def rungs_for(dimensions: int, budget: float, reduction: int = 3) -> int:
-    """Return how many rungs a search wants: enough to screen eight settings a dimension with a fifth of its budget.
+    """Return how many rungs a search wants: enough to screen four settings a dimension with a fifth of its budget.
 
     ``budget`` is in full runs. Three at least; four at most, for a still shorter run tells little of a full one.
 
-    >>> rungs_for(1, 6), rungs_for(2, 12), rungs_for(8, 12)
+    >>> rungs_for(1, 6), rungs_for(4, 12), rungs_for(8, 12)
     (3, 3, 4)
     """
     rungs = FEWEST
-    while rungs < MOST and PER_DIMENSION * dimensions / reduction ** (rungs - 1) > DESIGN_SHARE * budget:
+    while rungs < MOST and SCREENED * dimensions / reduction ** (rungs - 1) > DESIGN_SHARE * budget:
         rungs += 1
     return rungs
 

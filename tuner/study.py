@@ -187,7 +187,7 @@ class Study:
             over = self._nothing_new(offer.arm)
             step = arm.next(seen[offer.arm], offered, offer.budget, offer.budget - spent[offer.arm], over)
             if step is not None:
-                return self._take(arm, step)
+                return self._take(arm, step, offer.budget - spent[offer.arm])
         return None
 
     def _nothing_new(self, arm: str) -> bool:
@@ -240,10 +240,10 @@ class Study:
         ended = [run.result.step for run in self._runs.values() if run.result and run.outcome is Outcome.COMPLETED]
         return max(ended, default=0)
 
-    def _take(self, arm: ArmSearch, step: Step) -> RunRecord:
+    def _take(self, arm: ArmSearch, step: Step, left: float) -> RunRecord:
         """Start a step: a new trial with its first run, or the next run of one that goes up the ladder."""
         if step.trial is None:
-            return self._explore(arm, step)
+            return self._explore(arm, step, left)
         trial = next(t for t in self._trials if t.arm == arm.space.arm and t.index == step.trial)
         spec = self._run_spec(trial, Phase.EXPLORE, self.spec.search_seed, step.rung)
         self._ledger.add_runs(self._lease, [spec])
@@ -264,11 +264,11 @@ class Study:
         seconds = sum(result.train_seconds + result.eval_seconds for result in search)
         return seconds * (self.spec.resources.gpus or 0.0) / 3600 >= budget.gpu_hours
 
-    def _explore(self, arm: ArmSearch, step: Step) -> RunRecord:
+    def _explore(self, arm: ArmSearch, step: Step, left: float) -> RunRecord:
         index = self._offered(arm.space.arm)
         self._ledger.check(self._lease)  # Optuna's tables know no fence
         trial = arm.propose(index, step.point)
-        rung = self._first_rung(trial, step.rung)
+        rung = self._first_rung(trial, step.rung, left)
         spec = self._run_spec(trial, Phase.EXPLORE, self.spec.search_seed, rung)
         self._ledger.add_trial(self._lease, trial, spec)
         self._trials.append(trial)
@@ -276,10 +276,15 @@ class Study:
         self._runs[spec.run_id] = RunRecord(spec, State.RUNNING, attempt=1, started_at=time.time())
         return self._runs[spec.run_id]
 
-    def _first_rung(self, trial: TrialRecord, rung: int) -> int:
-        """A schedule that follows the metric cannot be timed to a short horizon: such a trial trains in full."""
+    def _first_rung(self, trial: TrialRecord, rung: int, left: float) -> int:
+        """The family's default and the user's own setting train in full: what is found is held against them.
+
+        So does a schedule that follows the metric, which cannot be timed to a short horizon.
+        """
         kind = SCHEDULES.get(str(trial.setting.schedule["kind"]))
-        return len(self.spec.rungs) - 1 if kind is not None and kind.follows_metric else rung
+        follows = kind is not None and kind.follows_metric
+        known = trial.source in (Source.DEFAULT, Source.CURRENT) and left >= 1.0
+        return len(self.spec.rungs) - 1 if follows or known else rung
 
     def _widen(self) -> bool:
         """Go on in wider ranges if the search ended at their edge; SQL has them before anything is proposed there."""
