@@ -26,6 +26,7 @@ from tuner.records import (
     RunRequest,
     RunResult,
     RunSpec,
+    Setting,
     Source,
     State,
     TrialRecord,
@@ -33,6 +34,7 @@ from tuner.records import (
 from tuner.schedules import SCHEDULES
 from tuner.search.allocation import offers
 from tuner.search.arm import ArmSearch
+from tuner.search.costs import cost_of
 from tuner.search.ladder import Seen, Step
 from tuner.search.pruning import should_prune
 from tuner.spec import UNLIMITED_PLAN, StudySpec
@@ -90,6 +92,7 @@ class Study:
         self._flushed = time.monotonic()
         self._opened = time.monotonic()
         self._places: dict[tuple[str, int], tuple[float, ...]] = {}
+        self._prints: dict[tuple[str, int], str] = {}
         self._pruned: set[str] = set()
         self._failures = 0
         self._search_ended: float | None = None
@@ -167,9 +170,9 @@ class Study:
     def _twin(self, run: RunRecord) -> RunRecord | None:
         """An earlier run of the search with the same setting on the same rung that ended by itself."""
         settled = (Outcome.COMPLETED, Outcome.DIVERGED)
-        mine = run.spec.setting.fingerprint, run.spec.rung
+        mine = self._same(run.spec)
         for other in self._explored(run.spec.arm):
-            if other.outcome in settled and (other.spec.setting.fingerprint, other.spec.rung) == mine:
+            if other.outcome in settled and self._same(other.spec) == mine:
                 return other
         return None
 
@@ -192,7 +195,7 @@ class Study:
 
     def _nothing_new(self, arm: str) -> bool:
         """Whether so few settings are left that the last proposals had all been there before."""
-        mine = [trial.setting.fingerprint for trial in self._trials if trial.arm == arm]
+        mine = [self._print(arm, trial.index, trial.setting) for trial in self._trials if trial.arm == arm]
         return len(mine) > REPEATS and set(mine[-REPEATS:]) <= set(mine[:-REPEATS])
 
     def _budget(self, spent: Mapping[str, float]) -> float:
@@ -226,13 +229,19 @@ class Study:
 
     def _spent(self, arm: str) -> float:
         """What the arm's search has cost, in full runs; a setting that is trained twice on a rung is paid once."""
-        costs, paid = self.spec.rung_costs, {}
-        for run in self._explored(arm):
-            share = costs[run.spec.rung]
-            if run.outcome is Outcome.PRUNED and run.result is not None:
-                share *= min(1.0, run.result.step / max(self._longest, 1))
-            paid[run.spec.setting.fingerprint, run.spec.rung] = share
+        longest = self._longest
+        paid = {self._same(run.spec): cost_of(self.spec, run, longest) for run in self._explored(arm)}
         return sum(paid.values())
+
+    def _same(self, spec: RunSpec) -> tuple[str, int]:
+        """What two runs of the search share only if they are the same training: the setting, and the rung."""
+        return self._print(spec.arm, spec.trial, spec.setting), spec.rung
+
+    def _print(self, arm: str, trial: int, setting: Setting) -> str:
+        """The setting's fingerprint, made once for each trial."""
+        if (arm, trial) not in self._prints:
+            self._prints[arm, trial] = setting.fingerprint
+        return self._prints[arm, trial]
 
     @property
     def _longest(self) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from benchmark_scripts import BENCHMARKS, loaded
 from click.testing import CliRunner
 
 from tuner.cli import main
@@ -18,21 +17,13 @@ from tuner.recorded.rows import RecordedPoint, RecordedRun
 from tuner.recorded.table import read_curves, read_runs
 from tuner.records import Outcome, Phase, RunResult
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SHORT = 3
 """Epochs of digits: rungs of 1 and 3."""
 
 
 @pytest.fixture(scope="module")
 def recorder():
-    spec = importlib.util.spec_from_file_location("record", BENCHMARKS / "record.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    yield from loaded("record")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_scripts import BENCHMARKS, loaded
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RECORDED = BENCHMARKS / "recorded"
 DEEPOBS = RECORDED / "deepobs-runs.csv.gz", RECORDED / "deepobs-curves.csv.gz"
 TASKSET = RECORDED / "taskset-runs.csv.gz", RECORDED / "taskset-curves.csv.gz"
@@ -29,13 +28,7 @@ c2,two,sgd,0,explore,completed,minimize,1.0,constant,9,0.01
 
 @pytest.fixture(scope="module")
 def replay() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("replay", BENCHMARKS / "replay.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
+    yield from loaded("replay")
     for name in ("replay", "replay_table", "replay_strategies"):
         sys.modules.pop(name, None)
     sys.path.remove(str(BENCHMARKS))

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_scripts import loaded
 
 from tuner.recorded.rows import RecordedPoint, RecordedRun
 from tuner.recorded.writing import write_curves, write_runs
 from tuner.records import Outcome, Phase
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "rungs.py"
 SETTINGS = 12
 
 
 @pytest.fixture(scope="module")
 def rungs():
-    spec = importlib.util.spec_from_file_location("rungs", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    yield from loaded("rungs")
 
 
 def ladder(

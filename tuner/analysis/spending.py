@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tuner.fidelity import FULL, PRUNE
 from tuner.records import Outcome, Phase, RunRecord, State
+from tuner.search.costs import cost_of
 from tuner.spec import COMPARE, OPTIMISE, StudySpec
 
 ALMOST_ONE = 1.0 - 1e-6
@@ -23,17 +24,6 @@ def in_full_runs(spec: StudySpec) -> bool:
 def spent(spec: StudySpec, runs: Sequence[RunRecord]) -> dict[str, float]:
     """Return arm -> what its ended runs of the search cost, in full runs; in the space's order."""
     return {arm.arm: _total(spec, runs, arm.arm) for arm in spec.arms}
-
-
-def cost_of(spec: StudySpec, run: RunRecord, full_steps: int) -> float:
-    """Return the cost of one run as a share of a full one, which takes ``full_steps`` optimizer steps.
-
-    A run that a pruner stopped costs what it trained; one that diverged, failed or was lost is not refunded.
-    """
-    share = run.spec.horizon.amount / spec.horizon.amount if spec.horizon.amount else 1.0
-    if run.outcome is Outcome.PRUNED and run.result is not None:
-        share *= min(1.0, run.result.step / max(full_steps, 1))
-    return share
 
 
 def full_steps(spec: StudySpec, runs: Sequence[RunRecord]) -> int:
