@@ -260,7 +260,7 @@ def test_killed_and_interrupted_at_many_moments_the_study_is_the_same(place: Pla
 
 def test_a_ladder_killed_on_a_short_rung_and_on_a_long_one(place: Place, tmp_path: Path) -> None:
     """Short runs, promotions and finalists come out the same; what the search left on a short rung is told once."""
-    ladder = STUDY.replace("{steps: 48}", "{steps: 150}").replace("trials_per_arm: 4", "trials_per_arm: 2")
+    ladder = STUDY.replace("{steps: 48}", "{steps: 150}").replace("trials_per_arm: 4", "trials_per_arm: 3")
     whole = Place(tmp_path / "whole")
     for one in (whole, place):
         (one.folder / "study.yaml").write_text(ladder.replace("sleep: 0.008", "sleep: 0.003"))
