@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tuner.analysis.advice import MOST, clear, search_seeds
-from tuner.analysis.family import permutation_test
-from tuner.analysis.finalists import finalists
-from tuner.analysis.looks import extension_level, looks_for
-from tuner.analysis.power import POWER, SHAPES, WIN, judge, seeds_at, seeds_for, shift_for
-from tuner.analysis.recommendation import recommend
-from tuner.analysis.stats import Array
-from tuner.documents import Section
-from tuner.records import Horizon, Outcome, Phase, RunRecord, RunResult, RunSpec, Source, State, TrialRecord
-from tuner.spec import StudySpec, read_spec
+from tuner.analysis.recommend import recommend
+from tuner.analysis.statistics.estimates import Array
+from tuner.analysis.statistics.power import POWER, SHAPES, WIN, judge, seeds_at, seeds_for, shift_for
+from tuner.analysis.verdict.advice import MOST, clear, search_seeds
+from tuner.analysis.verdict.family import permutation_test
+from tuner.analysis.verdict.finalists import finalists
+from tuner.analysis.verdict.looks import extension_level, looks_for
+from tuner.config.documents import Section
+from tuner.config.spec import StudySpec, read_spec
+from tuner.core.records import Horizon, Outcome, Phase, RunRecord, RunResult, RunSpec, Source, State, TrialRecord
 
 ALPHA = 0.05
 SEEDS = 10

@@ -23,12 +23,12 @@ from pathlib import Path
 
 from tuner import bootstrap, workflow
 from tuner.analysis.evidence import Evidence
-from tuner.analysis.verdict import Pair
-from tuner.errors import TunerError
-from tuner.records import short
-from tuner.reporting import document, words
-from tuner.settings import Settings
-from tuner.spec import read_spec_file
+from tuner.analysis.verdict.decision import Pair
+from tuner.config.spec import read_spec_file
+from tuner.core.errors import TunerError
+from tuner.core.records import short
+from tuner.core.settings import Settings
+from tuner.reporting import markdown, words
 
 HERE = Path(__file__).parent
 CONFIRMED, NOT, OPEN = "confirmed", "not confirmed", "undecided"
@@ -160,7 +160,7 @@ def main() -> None:
         winner = evidence.verdict.sentence
         parts.append(
             f"## {number}. {claim.said}\n\n**{answer.kind.capitalize()}.** {answer.text}\n\n"
-            f"The study's own verdict: {winner}\n\n{document.leaderboard(evidence)}\n\n"
+            f"The study's own verdict: {winner}\n\n{markdown.leaderboard(evidence)}\n\n"
             f"`{command}`: {runs} runs in {seconds:.0f} s."
         )
     page = [
@@ -170,7 +170,7 @@ def main() -> None:
         "The rule for each answer stood in the script before a study ran. Intervals are those of paired differences\n"
         "on fresh seeds (95 %); the tests are those of [verdict.md](verdict.md). Seconds are those of a machine that\n"
         "had other work to do: read no speed here.",
-        document.table(("", "what is said", "here"), rows),
+        markdown.table(("", "what is said", "here"), rows),
         "## How far this goes",
         WHY_LIMITED,
         *parts,

@@ -30,12 +30,12 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))  # also for the workers of Ray, which import this file by its name
 from training_loop import assignment, finish
 
-from tuner.errors import InputError
-from tuner.families import FAMILIES
-from tuner.ports import Signal
-from tuner.recipe import PRECISIONS, complete
-from tuner.records import Assignment, Measurement, Outcome, RunResult, Scalar, WorkloadRef
-from tuner.schedules import Schedule
+from tuner.catalog.families import FAMILIES
+from tuner.catalog.schedules import Schedule
+from tuner.catalog.training_options import PRECISIONS, complete
+from tuner.core.errors import InputError
+from tuner.core.ports import Signal
+from tuner.core.records import Assignment, Measurement, Outcome, RunResult, Scalar, WorkloadRef
 from tuner.training.averaging import Average
 from tuner.training.environment import choose_device, prepared
 from tuner.training.loop import CHECK_STEPS

@@ -43,8 +43,8 @@ def main() -> None:
     os.chdir(tempfile.mkdtemp(prefix="tuner-overhead-"))
 
     from tuner import bootstrap
-    from tuner.documents import Section
-    from tuner.spec import read_spec
+    from tuner.config.documents import Section
+    from tuner.config.spec import read_spec
 
     document = {
         "study": "overhead",

@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner import bootstrap, workflow
+from tuner.core.settings import Settings
 from tuner.reporting import card
-from tuner.settings import Settings
 
 
 def main(name: str, target: Path) -> None:

@@ -19,13 +19,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuner import bootstrap
-from tuner.errors import InputError, TunerError
-from tuner.fidelity import LADDER, Fidelity
-from tuner.recorded.export import rows_of
-from tuner.recorded.rows import RecordedPoint, RecordedRun
-from tuner.recorded.table import read_curves, read_runs
-from tuner.recorded.writing import write_curves, write_runs
-from tuner.records import (
+from tuner.config.fidelity import LADDER, Fidelity
+from tuner.config.space import KIND, ArmSpace
+from tuner.config.spec import StudySpec, read_spec_file
+from tuner.core.errors import InputError, TunerError
+from tuner.core.records import (
     Assignment,
     Horizon,
     Outcome,
@@ -37,9 +35,11 @@ from tuner.records import (
     State,
     TrialRecord,
 )
+from tuner.recorded.csv_reading import read_curves, read_runs
+from tuner.recorded.csv_writing import write_curves, write_runs
+from tuner.recorded.from_ledger import rows_of
+from tuner.recorded.rows import RecordedPoint, RecordedRun
 from tuner.search.proposals import sobol_point
-from tuner.space import KIND, ArmSpace
-from tuner.spec import StudySpec, read_spec_file
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RUNS, CURVES = "own-runs.csv.gz", "own-curves.csv.gz"

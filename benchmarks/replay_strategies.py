@@ -16,12 +16,12 @@ import numpy as np
 import optuna
 from replay_table import Table
 
-from tuner.fidelity import FULL, LADDER, PRUNE, Fidelity, rungs_for
-from tuner.ports import RunSource, Signal
-from tuner.records import Assignment, Outcome, RunResult, derive_seed
+from tuner.config.fidelity import FULL, LADDER, PRUNE, Fidelity, rungs_for
+from tuner.config.spec import Budget, Resources, StudySpec
+from tuner.core.ports import RunSource, Signal
+from tuner.core.records import Assignment, Outcome, RunResult, derive_seed
 from tuner.search.arm import distribution, open_arm
 from tuner.search.cube import Cube
-from tuner.spec import Budget, Resources, StudySpec
 from tuner.storage.ledger import Ledger
 from tuner.study import Study
 

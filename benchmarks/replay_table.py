@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tuner.errors import InputError
-from tuner.recorded.study import RecordedStudy, studies_of
-from tuner.recorded.table import read_curves, read_runs
-from tuner.records import Measurement, Outcome, Phase, RunRecord, Scalar, TrialRecord
-from tuner.space import ONE_MINUS, ArmSpace, Dimension
+from tuner.config.space import ONE_MINUS, ArmSpace, Dimension
+from tuner.core.errors import InputError
+from tuner.core.records import Measurement, Outcome, Phase, RunRecord, Scalar, TrialRecord
+from tuner.recorded.csv_reading import read_curves, read_runs
+from tuner.recorded.to_records import RecordedStudy, studies_of
 
 WITHIN = 0.01
 """A setting is good within so much of |median - best| over the finite final values."""

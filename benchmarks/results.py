@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 from tuner import bootstrap, workflow
-from tuner.errors import TunerError
-from tuner.reporting import card, document
-from tuner.settings import Settings
+from tuner.core.errors import TunerError
+from tuner.core.settings import Settings
+from tuner.reporting import card, markdown
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ("digits", "tabular", "chars_transformer")
@@ -45,7 +45,7 @@ def study(example: str, folder: Path) -> str:
     ledger.close()
     return (
         f"## `tuner run examples/{example}.yaml`\n\n```text\n{card.text(evidence).rstrip()}\n```\n\n"
-        f"{document.leaderboard(evidence)}\n\n{len(ended)} runs in {seconds:.0f} s, from the first one's begin to "
+        f"{markdown.leaderboard(evidence)}\n\n{len(ended)} runs in {seconds:.0f} s, from the first one's begin to "
         "the last one's end.\n"
     )
 

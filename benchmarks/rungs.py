@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from tuner.errors import InputError, TunerError
+from tuner.core.errors import InputError, TunerError
+from tuner.core.records import Phase
+from tuner.recorded.csv_reading import read_curves, read_runs
 from tuner.recorded.rows import Curves, RecordedRun
-from tuner.recorded.table import read_curves, read_runs
-from tuner.records import Phase
 
 Array: TypeAlias = NDArray[np.float64]
 

@@ -30,9 +30,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from tuner.errors import InputError
-from tuner.families import FAMILIES
-from tuner.records import Assignment, Horizon, Phase, RunResult, RunSpec, Scalar, Setting, WorkloadRef
+from tuner.catalog.families import FAMILIES
+from tuner.core.errors import InputError
+from tuner.core.records import Assignment, Horizon, Phase, RunResult, RunSpec, Scalar, Setting, WorkloadRef
 from tuner.training.environment import choose_device, device_name
 from tuner.training.optimizers import build
 from tuner.training.run import train, warm_up

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tuner.reporting import export_reference, optimizer_reference, recipe_reference, schedule_plots, schedule_reference
+from generators import exports, optimizers, recipes, schedules
+
+from tuner.reporting import schedule_plots
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    (HERE / "exports.md").write_text(export_reference.markdown())
-    (HERE / "optimizers.md").write_text(optimizer_reference.markdown())
-    (HERE / "recipes.md").write_text(recipe_reference.markdown())
-    (HERE / "schedules.md").write_text(schedule_reference.markdown())
+    (HERE / "exports.md").write_text(exports.markdown())
+    (HERE / "optimizers.md").write_text(optimizers.markdown())
+    (HERE / "recipes.md").write_text(recipes.markdown())
+    (HERE / "schedules.md").write_text(schedules.markdown())
     schedule_plots.plot_all(HERE / "images" / "schedules.png")
 
 

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuner.api import StudyHandle, analyze, launch, open_study
-    from tuner.errors import TunerError
-    from tuner.reporting.build import Recommendation
+    from tuner.core.errors import TunerError
+    from tuner.recommendation import Recommendation
     from tuner.training.handle import Run
     from tuner.training.workloads.base import Workload
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "Recommendation": "tuner.reporting.build",
+    "Recommendation": "tuner.recommendation",
     "Run": "tuner.training.handle",
     "StudyHandle": "tuner.api",
-    "TunerError": "tuner.errors",
+    "TunerError": "tuner.core.errors",
     "Workload": "tuner.training.workloads.base",
     "analyze": "tuner.api",
     "launch": "tuner.api",

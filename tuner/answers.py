@@ -11,19 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuner.analysis.evidence import Evidence, Nothing
-from tuner.analysis.explored import explored, scored
 from tuner.analysis.findings import findings
-from tuner.analysis.recommendation import recommend, recommend_or_say
-from tuner.errors import NoEvidence
-from tuner.fidelity import Fidelity
-from tuner.recorded.export import rows_of
-from tuner.recorded.study import RecordedStudy
-from tuner.recorded.writing import write_curves, write_runs
-from tuner.records import RunRecord, TrialRecord
+from tuner.analysis.recommend import recommend, recommend_or_say
+from tuner.analysis.searched.points import explored, scored
+from tuner.config.fidelity import Fidelity
+from tuner.config.spec import StudySpec, stored_spec
+from tuner.core.errors import NoEvidence
+from tuner.core.records import RunRecord, TrialRecord
+from tuner.recorded.csv_writing import write_curves, write_runs
+from tuner.recorded.from_ledger import rows_of
+from tuner.recorded.to_records import RecordedStudy
 from tuner.reporting.dossier import Dossier
 from tuner.reporting.files import write_all
 from tuner.search.shares import Importance
-from tuner.spec import StudySpec, stored_spec
 from tuner.storage.ledger import Ledger
 
 LONGEST = 60

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import answers, bootstrap, workflow
 from tuner.analysis.evidence import Nothing
-from tuner.documents import Section
-from tuner.errors import InputError, NoEvidence, TunerError, WorkloadError
-from tuner.records import WorkloadRef
-from tuner.settings import Settings
-from tuner.spec import StudySpec, read_spec
+from tuner.config.documents import Section
+from tuner.config.spec import StudySpec, read_spec
+from tuner.core.errors import InputError, NoEvidence, TunerError, WorkloadError
+from tuner.core.records import WorkloadRef
+from tuner.core.settings import Settings
 
 if TYPE_CHECKING:
-    from tuner.reporting.build import Recommendation
+    from tuner.recommendation import Recommendation
     from tuner.reporting.dossier import Dossier
     from tuner.study import Snapshot
 
@@ -130,7 +130,7 @@ class StudyHandle:
         Raises:
             NoEvidence: no run has finished yet.
         """
-        from tuner.reporting.build import Recommendation
+        from tuner.recommendation import Recommendation
 
         ledger = bootstrap.open_ledger(self._settings)
         try:
@@ -242,7 +242,7 @@ def analyze(
         InputError: a row contradicts another or cannot be read; with file, line and column.
         NoEvidence: no study has an answer.
     """
-    from tuner.reporting.build import Recommendation
+    from tuner.recommendation import Recommendation
 
     if not 0.0 < alpha <= 0.5:
         raise InputError(f"analyze(): alpha is {alpha!r}; expected a number above 0 and up to 0.5.")

@@ -10,23 +10,32 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner import head_start, workflow
-from tuner.analysis.plan import next_runs
+from tuner import workflow
+from tuner.analysis.verdict.plan import next_runs
 from tuner.analysis.widening import widened
-from tuner.errors import ExecutorError, InputError, NoEvidence, StorageError, StudyExists, TunerError, WorkloadError
-from tuner.ports import Executor, Tracker
-from tuner.recipe import OWN_ITEMS, changed, learning_rate_factor
-from tuner.records import Horizon
-from tuner.settings import Settings, hide_secrets
-from tuner.spec import StudySpec, stored_spec
+from tuner.catalog.training_options import OWN_ITEMS, changed, learning_rate_factor
+from tuner.config.spec import StudySpec, stored_spec
+from tuner.core.errors import (
+    ExecutorError,
+    InputError,
+    NoEvidence,
+    StorageError,
+    StudyExists,
+    TunerError,
+    WorkloadError,
+)
+from tuner.core.ports import Executor, Tracker
+from tuner.core.records import Horizon
+from tuner.core.settings import Settings, hide_secrets
+from tuner.resolve import head_start
 from tuner.storage.ledger import Ledger
 from tuner.study import Study
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from tuner.recorded.study import RecordedStudy
-    from tuner.records import RunRecord, TrialRecord
+    from tuner.core.records import RunRecord, TrialRecord
+    from tuner.recorded.to_records import RecordedStudy
     from tuner.search.arm import ArmSearch
     from tuner.storage.leases import Lease
     from tuner.storage.reading import StudyRow
@@ -324,8 +333,8 @@ def recorded_studies(
     Raises:
         InputError: both or neither are given, what belongs to the other is given, or something in them is wrong.
     """
-    from tuner.recorded.study import studies_of
-    from tuner.recorded.table import read_curves, read_runs
+    from tuner.recorded.csv_reading import read_curves, read_runs
+    from tuner.recorded.to_records import studies_of
 
     if (runs is None) == (experiment is None):
         found = "are both given" if runs else "are both missing"
@@ -402,9 +411,9 @@ def make_tracker(name: str, settings: Settings) -> Tracker:
 
 def make_mirror(name: str, settings: Settings) -> MlflowMirror:
     """Build the mirror of one study: tracking knows MLflow, reporting knows what to say."""
-    from tuner.reporting.document import note
     from tuner.reporting.files import FILES
-    from tuner.tracking.base import Description
+    from tuner.reporting.markdown import note
+    from tuner.tracking.description import Description
     from tuner.tracking.mlflow_runs import MlflowMirror
 
     ledger = open_ledger(settings)

@@ -1,6 +1,6 @@
 """The study: ask for a run, observe it, tell how it ended; the only gate to a final state.
 
-It implements :class:`tuner.ports.RunSource`. SQL is the truth and is written first; what stands in memory
+It implements :class:`tuner.core.ports.RunSource`. SQL is the truth and is written first; what stands in memory
 here could be read again from there at any moment. What follows the search (which finalists, on which
 seeds) comes from the ``plan`` that it is given.
 """
@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuner.fidelity import PRUNE
-from tuner.ports import Signal
-from tuner.records import (
+from tuner.catalog.schedules import SCHEDULES
+from tuner.config.fidelity import PRUNE
+from tuner.config.spec import UNLIMITED_PLAN, StudySpec
+from tuner.core.ports import Signal
+from tuner.core.records import (
     Assignment,
     Measurement,
     Outcome,
@@ -31,13 +33,11 @@ from tuner.records import (
     State,
     TrialRecord,
 )
-from tuner.schedules import SCHEDULES
 from tuner.search.allocation import offers
 from tuner.search.arm import ArmSearch
 from tuner.search.costs import cost_of
 from tuner.search.ladder import Seen, Step
 from tuner.search.pruning import should_prune
-from tuner.spec import UNLIMITED_PLAN, StudySpec
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from threading import Thread
 
 from tuner.analysis.evidence import Evidence
-from tuner.analysis.recommendation import recommend
+from tuner.analysis.recommend import recommend
 from tuner.answers import dossier
-from tuner.errors import InputError, NoEvidence, StudyStopped
-from tuner.families import FAMILIES, is_family
-from tuner.ports import Executor, Tracker
+from tuner.catalog.families import FAMILIES, is_family
+from tuner.config.spec import StudySpec, stored_spec
+from tuner.core.errors import InputError, NoEvidence, StudyStopped
+from tuner.core.ports import Executor, Tracker
 from tuner.reporting.files import write_all
-from tuner.spec import StudySpec, stored_spec
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
 from tuner.study import Study

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tuner.records import Outcome, RunRecord, State, TrialRecord
+from tuner.core.records import Outcome, RunRecord, State, TrialRecord
 from tuner.storage.ledger import Ledger
 
 MARK = "TUNER_TEST_OF_KILLS"

@@ -420,8 +420,8 @@ class TestBesideAStudy:
     @pytest.fixture(scope="class")
     def database(self, tmp_path_factory: pytest.TempPathFactory) -> bytes:
         from tuner.bootstrap import create, resolved, session
-        from tuner.settings import Settings
-        from tuner.spec import read_spec_file
+        from tuner.config.spec import read_spec_file
+        from tuner.core.settings import Settings
 
         place = tmp_path_factory.mktemp("beside")
         (place / "study.yaml").write_text(yaml_of(GOOD))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tuner
-from tuner.errors import InputError, StudyExists, StudyStopped, WorkloadError
+from tuner.core.errors import InputError, StudyExists, StudyStopped, WorkloadError
 
 EXECUTORS = ["local", pytest.param("ray", marks=pytest.mark.ray)]
 TOY = "tuner.training.workloads.toy:ToyQuadratic"

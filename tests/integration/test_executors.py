@@ -15,13 +15,23 @@ from typing import Any
 import psutil
 import pytest
 
-from tuner.errors import ExecutorError, StorageError
+from tuner.catalog.families import FAMILIES
+from tuner.core.errors import ExecutorError, StorageError
+from tuner.core.ports import Executor, Signal
+from tuner.core.records import (
+    Assignment,
+    Horizon,
+    Measurement,
+    Outcome,
+    Phase,
+    RunResult,
+    RunSpec,
+    Setting,
+    WorkloadRef,
+)
 from tuner.execution import ray_tune
 from tuner.execution.local import LocalExecutor
 from tuner.execution.ray_tune import RayTuneExecutor
-from tuner.families import FAMILIES
-from tuner.ports import Executor, Signal
-from tuner.records import Assignment, Horizon, Measurement, Outcome, Phase, RunResult, RunSpec, Setting, WorkloadRef
 
 TOY = "tuner.training.workloads.toy:ToyQuadratic"
 DIGITS = "tuner.training.workloads.digits:DigitsCNN"

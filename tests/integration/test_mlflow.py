@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tuner.records import (
+from tuner.core.records import (
     Horizon,
     Measurement,
     Outcome,
@@ -29,10 +29,10 @@ from tuner.records import (
     TrialRecord,
     WorkloadRef,
 )
-from tuner.settings import Settings
+from tuner.core.settings import Settings
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
-from tuner.tracking.base import Description, TrackingDown
+from tuner.tracking.description import Description, TrackingDown
 from tuner.tracking.follow import MirrorProcess
 from tuner.tracking.mlflow_runs import MlflowMirror
 from tuner.tracking.ui import ui_command, ui_environment
@@ -423,7 +423,7 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from tuner.storage.ledger import Ledger
-from tuner.tracking.base import Description
+from tuner.tracking.description import Description
 from tuner.tracking.follow import serve
 from tuner.tracking.mlflow_runs import MlflowMirror
 

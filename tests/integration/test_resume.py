@@ -14,14 +14,14 @@ from typing import Any, cast
 import pytest
 
 from tuner import bootstrap
-from tuner.documents import Section
+from tuner.config.documents import Section
+from tuner.config.spec import StudySpec, read_spec
+from tuner.core.ports import RunSource, Signal
+from tuner.core.records import Assignment, Outcome, RunRecord, RunResult, State, TrialRecord
+from tuner.core.settings import Settings
 from tuner.execution import ray_tune
 from tuner.execution.local import LocalExecutor
-from tuner.ports import RunSource, Signal
-from tuner.records import Assignment, Outcome, RunRecord, RunResult, State, TrialRecord
 from tuner.search.arm import ArmSearch
-from tuner.settings import Settings
-from tuner.spec import StudySpec, read_spec
 from tuner.storage.ledger import Ledger
 from tuner.study import Study
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tuner
-from tuner.records import Source
+from tuner.core.records import Source
 
 TOY = "tuner.training.workloads.toy:ToyQuadratic"
 EXECUTORS = ["local", pytest.param("ray", marks=pytest.mark.ray)]

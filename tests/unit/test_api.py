@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import tuner
-from tuner.errors import InputError, NoEvidence, StudyExists, StudyNotFound, StudyStopped, WorkloadError
+from tuner.core.errors import InputError, NoEvidence, StudyExists, StudyNotFound, StudyStopped, WorkloadError
 from tuner.training.workloads.toy import ToyQuadratic
 
 

@@ -8,11 +8,11 @@ import pytest
 from analysis.records import make_spec
 
 from tuner import bootstrap
-from tuner.errors import InputError, StudyBusy, StudyExists, WorkloadError
+from tuner.config.spec import StudySpec
+from tuner.core.errors import InputError, StudyBusy, StudyExists, WorkloadError
+from tuner.core.records import RunSpec
+from tuner.core.settings import Settings
 from tuner.execution.local import LocalExecutor
-from tuner.records import RunSpec
-from tuner.settings import Settings
-from tuner.spec import StudySpec
 from tuner.tracking.null import NullTracker
 from tuner.training.workloads import Workload
 from tuner.training.workloads.toy import ToyQuadratic

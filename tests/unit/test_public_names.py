@@ -79,10 +79,10 @@ IMPORTS = [
     ("tuner.cli", HEAVY.replace(" rich", "")),
     ("tuner.training.run", "ray mlflow optuna sqlalchemy alembic pandas matplotlib click tuner.study tuner.storage"),
     ("tuner.study", "torch ray mlflow matplotlib"),
-    ("tuner.analysis.recommendation", "torch ray mlflow optuna sqlalchemy matplotlib"),
-    ("tuner.spec", "torch ray mlflow optuna sqlalchemy numpy"),
+    ("tuner.analysis.recommend", "torch ray mlflow optuna sqlalchemy matplotlib"),
+    ("tuner.config.spec", "torch ray mlflow optuna sqlalchemy numpy"),
     ("tuner.execution.local", "ray mlflow optuna sqlalchemy tuner.study"),
-    ("tuner.tracking.base", "mlflow torch ray"),
+    ("tuner.tracking.description", "mlflow torch ray"),
 ]
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tuner import bootstrap, workflow
-from tuner.documents import Section
-from tuner.errors import StudyStopped
-from tuner.ports import RunSource, Signal
-from tuner.records import (
+from tuner.config.documents import Section
+from tuner.config.spec import StudySpec, read_spec, stored_spec
+from tuner.core.errors import StudyStopped
+from tuner.core.ports import RunSource, Signal
+from tuner.core.records import (
     Assignment,
     Measurement,
     Outcome,
@@ -24,8 +25,7 @@ from tuner.records import (
     State,
     TrialRecord,
 )
-from tuner.settings import Settings
-from tuner.spec import StudySpec, read_spec, stored_spec
+from tuner.core.settings import Settings
 from tuner.study import Study
 
 SPACE = {

@@ -14,11 +14,12 @@ from optuna.trial import TrialState
 from test_study import Place, Script, make, scripted
 
 from tuner import bootstrap, workflow
-from tuner.analysis.finalists import finalists
-from tuner.analysis.spending import spent
-from tuner.documents import Section
-from tuner.errors import InputError
-from tuner.records import (
+from tuner.analysis.searched.spending import spent
+from tuner.analysis.verdict.finalists import finalists
+from tuner.config.documents import Section
+from tuner.config.spec import StudySpec, read_spec, stored_spec
+from tuner.core.errors import InputError
+from tuner.core.records import (
     Assignment,
     Horizon,
     Measurement,
@@ -29,7 +30,6 @@ from tuner.records import (
     Source,
     State,
 )
-from tuner.spec import StudySpec, read_spec, stored_spec
 from tuner.study import Study
 
 FULL = 450

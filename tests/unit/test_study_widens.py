@@ -11,9 +11,9 @@ import pytest
 from test_study import Place, Script, make, scripted
 
 from tuner import bootstrap, workflow
-from tuner.ports import Signal
-from tuner.records import Assignment, Measurement, Outcome, Phase, RunResult
-from tuner.spec import StudySpec
+from tuner.config.spec import StudySpec
+from tuner.core.ports import Signal
+from tuner.core.records import Assignment, Measurement, Outcome, Phase, RunResult
 from tuner.study import Study
 
 SPACE = {

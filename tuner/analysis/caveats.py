@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from tuner.analysis.contest import COMPARED, INCONCLUSIVE, TIE, WINNER, Contest, costs_known, pair_rows
-from tuner.analysis.edges import edges
 from tuner.analysis.evidence import Caveat
-from tuner.analysis.family import FamilyVerdict
-from tuner.analysis.finalists import competing, ended_trials
-from tuner.analysis.plan import plan_cost
-from tuner.analysis.recording import recorded_failures, recorded_seeds, recorded_trials
-from tuner.analysis.rungs import LIES, best_known, rung_agreements
-from tuner.analysis.samples import there
-from tuner.analysis.spending import exhausted, in_full_runs, smallest, spent, unequal
-from tuner.analysis.stats import equivalent
-from tuner.analysis.verdict import FEWEST_PAIRS, NOT_ASSESSED
-from tuner.families import camp_name
-from tuner.records import Outcome, Phase, RunRecord, Source, TrialRecord, short
-from tuner.schedules import SCHEDULES
-from tuner.spec import OPTIMISE, StudySpec
+from tuner.analysis.recorded_caveats import recorded_failures, recorded_seeds, recorded_trials
+from tuner.analysis.searched.edges import edges
+from tuner.analysis.searched.rung_agreement import LIES, best_known, rung_agreements
+from tuner.analysis.searched.spending import exhausted, in_full_runs, smallest, spent, unequal
+from tuner.analysis.statistics.estimates import equivalent
+from tuner.analysis.verdict.contest import COMPARED, INCONCLUSIVE, TIE, WINNER, Contest, costs_known, pair_rows
+from tuner.analysis.verdict.decision import FEWEST_PAIRS, NOT_ASSESSED
+from tuner.analysis.verdict.family import FamilyVerdict
+from tuner.analysis.verdict.finalists import competing, ended_trials
+from tuner.analysis.verdict.plan import plan_cost
+from tuner.analysis.verdict.samples import there
+from tuner.catalog.families import camp_name
+from tuner.catalog.schedules import SCHEDULES
+from tuner.config.spec import OPTIMISE, StudySpec
+from tuner.core.records import Outcome, Phase, RunRecord, Source, TrialRecord, short
 
 MANY_DIVERGED = 0.25
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tuner.analysis.contest import GIVEN, INCONCLUSIVE, SINGLE
-from tuner.analysis.family import FamilyVerdict
-from tuner.analysis.looks import Look, method_of
-from tuner.analysis.references import Gain
-from tuner.analysis.verdict import NOT_ASSESSED, Pair, Verdict
-from tuner.families import UNKNOWN, camp_name
-from tuner.records import Scalar, Setting
+from tuner.analysis.verdict.contest import GIVEN, INCONCLUSIVE, SINGLE
+from tuner.analysis.verdict.decision import NOT_ASSESSED, Pair, Verdict
+from tuner.analysis.verdict.family import FamilyVerdict
+from tuner.analysis.verdict.looks import Look, method_of
+from tuner.analysis.verdict.references import Gain
+from tuner.catalog.families import UNKNOWN, camp_name
+from tuner.core.records import Scalar, Setting
 
 SCHEMA_VERSION = 1
 

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tuner.analysis.edges import Edge, edges
-from tuner.analysis.explored import Points, explored
-from tuner.analysis.finalists import finalists
-from tuner.analysis.rungs import RungAgreement, rung_agreements
-from tuner.analysis.sensitivity import Sensitivity, sensitivities
-from tuner.analysis.tuning_curves import TuningCurve, tuning_curves
-from tuner.records import Outcome, RunRecord, TrialRecord
+from tuner.analysis.searched.edges import Edge, edges
+from tuner.analysis.searched.points import Points, explored
+from tuner.analysis.searched.rung_agreement import RungAgreement, rung_agreements
+from tuner.analysis.searched.sensitivity import Sensitivity, sensitivities
+from tuner.analysis.searched.tuning_curves import TuningCurve, tuning_curves
+from tuner.analysis.verdict.finalists import finalists
+from tuner.config.spec import StudySpec
+from tuner.core.records import Outcome, RunRecord, TrialRecord
 from tuner.search.shares import Importance
-from tuner.spec import StudySpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tuner.analysis.edges import Edge, edges
-from tuner.analysis.finalists import finalists
-from tuner.errors import SpaceError
-from tuner.records import RunRecord, TrialRecord
-from tuner.space import ArmSpace, Dimension, SearchSpace
-from tuner.spec import StudySpec
-from tuner.widened import LOWER, Moved, Widening, with_widened
+from tuner.analysis.searched.edges import Edge, edges
+from tuner.analysis.verdict.finalists import finalists
+from tuner.config.space import ArmSpace, Dimension, SearchSpace
+from tuner.config.spec import StudySpec
+from tuner.config.widened import LOWER, Moved, Widening, with_widened
+from tuner.core.errors import SpaceError
+from tuner.core.records import RunRecord, TrialRecord
 
 MOST = 2
 """A study's ranges are widened so often at most."""

@@ -1,6 +1,6 @@
 """The command line: verbs that print and exit; no logic. Everything heavy is imported inside a verb."""
 
-from tuner.cli import answers, machine, studies, tables
-from tuner.cli.common import main
+from tuner.cli import answers, lists, machine, studies
+from tuner.cli.options import main
 
-__all__ = ["answers", "machine", "main", "studies", "tables"]
+__all__ = ["answers", "lists", "machine", "main", "studies"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuner.cli.common import main, make_console, places, without_password
-from tuner.errors import InputError
-from tuner.settings import Settings
+from tuner.cli.options import main, make_console, places, without_password
+from tuner.core.errors import InputError
+from tuner.core.settings import Settings
 
 if TYPE_CHECKING:
     pass
@@ -136,7 +136,7 @@ def export(
 ) -> None:
     """Write the recommended setting as code, as a command line or as YAML."""
     from tuner import bootstrap, workflow
-    from tuner.reporting.build import Recommendation
+    from tuner.recommendation import Recommendation
 
     ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
     try:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuner.cli.common import driving, main, make_console, places
-from tuner.errors import InputError
-from tuner.settings import Settings
+from tuner.cli.options import driving, main, make_console, places
+from tuner.core.errors import InputError
+from tuner.core.settings import Settings
 
 if TYPE_CHECKING:
     pass

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.common import INTERRUPTED, driving, main, make_console, places
-from tuner.settings import DEFAULT_STORAGE, Settings, hide_secrets
+from tuner.cli.options import INTERRUPTED, driving, main, make_console, places
+from tuner.core.settings import DEFAULT_STORAGE, Settings, hide_secrets
 
 if TYPE_CHECKING:
-    from tuner.spec import StudySpec
+    from tuner.config.spec import StudySpec
 
 
 @main.command()
@@ -29,7 +29,7 @@ def run(
 ) -> None:
     """Run a study file to its verdict (or go on with it)."""
     from tuner import bootstrap
-    from tuner.spec import read_spec_file
+    from tuner.config.spec import read_spec_file
 
     spec = read_spec_file(study_file)
     spec = bootstrap.resolved(replace(spec, executor=executor) if executor else spec)
@@ -133,8 +133,8 @@ def _stopping(stop: Callable[[str], None]) -> Iterator[None]:
 def check(study_file: Path, no_timing: bool) -> None:
     """Dry run: what will be searched, confirmed and spent. Writes nothing."""
     from tuner import bootstrap
+    from tuner.config.spec import read_spec_file
     from tuner.reporting import preview
-    from tuner.spec import read_spec_file
 
     spec = bootstrap.resolved(read_spec_file(study_file))
     if spec.warm_start:
@@ -171,8 +171,8 @@ def list_(storage: str | None, tracking: str | None) -> None:
 def status(name: str, storage: str | None, tracking: str | None) -> None:
     """Show where a study stands."""
     from tuner import bootstrap
+    from tuner.config.spec import stored_spec
     from tuner.reporting import overview
-    from tuner.spec import stored_spec
 
     ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
     try:

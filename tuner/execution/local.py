@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuner.ports import RunSource, Signal
-from tuner.records import Assignment
+from tuner.core.ports import RunSource, Signal
+from tuner.core.records import Assignment
 from tuner.training.run import train
 
 

@@ -29,9 +29,9 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tuner.errors import ExecutorError
-from tuner.ports import RunSource, Signal
-from tuner.records import Assignment, Measurement, Outcome, RunResult
+from tuner.core.errors import ExecutorError
+from tuner.core.ports import RunSource, Signal
+from tuner.core.records import Assignment, Measurement, Outcome, RunResult
 
 SLICE_SECONDS = 0.5
 """How long a worker trains before it reports: one Tune result may carry many measurements."""

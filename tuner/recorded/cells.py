@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.errors import InputError, Place, wrong
+from tuner.core.errors import InputError, Place, wrong
+from tuner.core.records import Scalar
 from tuner.recorded.rows import NOT_RECORDED, number
-from tuner.records import Scalar
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.documents import Section, read_yaml
+from tuner.config.documents import Section, read_yaml
+from tuner.core.records import Outcome, Scalar
 from tuner.recorded.cells import Row
+from tuner.recorded.csv_reading import PARAM, checked_runs
 from tuner.recorded.rows import Curves, RecordedPoint, RecordedRun
-from tuner.recorded.table import PARAM, checked_runs
-from tuner.records import Outcome, Scalar
 
 PLACES = ("params", "tags", "metrics", "attributes")
 KEYS = ("arm", "seed", "value", "direction", "run_id", "study", "phase", "outcome", "metric", "schedule", "horizon")
@@ -113,7 +113,7 @@ def recorded_runs(
     """Return the runs that have ended and hold an arm or a value, and the recorded runs that they stand for.
 
     Raises:
-        InputError: as :func:`tuner.recorded.table.read_runs`; with the tracked run's name for file and line.
+        InputError: as :func:`tuner.recorded.csv_reading.read_runs`; with the tracked run's name for file and line.
     """
     kept: list[TrackedRun] = []
     rows: list[Row] = []

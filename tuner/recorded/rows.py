@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tuner.records import Outcome, Phase, Scalar
+from tuner.core.records import Outcome, Phase, Scalar
 
 NOT_RECORDED = "not recorded"
 """The kind of a schedule that the recording does not name."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tuner.analysis.contest import WINNER
 from tuner.analysis.evidence import Evidence, Nothing
-from tuner.records import short
+from tuner.analysis.verdict.contest import WINNER
+from tuner.core.records import short
 from tuner.reporting import words
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 
 from tuner.analysis.evidence import Evidence, finite
 from tuner.analysis.findings import Findings
-from tuner.records import RunRecord, TrialRecord
-from tuner.spec import StudySpec
+from tuner.config.spec import StudySpec
+from tuner.core.records import RunRecord, TrialRecord
 
 
 @dataclass(frozen=True, slots=True)

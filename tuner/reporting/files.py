@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tuner.reporting.document import markdown
 from tuner.reporting.dossier import Dossier
+from tuner.reporting.markdown import markdown
 
 FILES = ("report.html", "recommendation.json", "recommendation.md", "learning_curves.png", "values_by_arm.png")
 """What a recommendation is written to, what people open first at the head."""

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner.analysis.plan import plan_cost
-from tuner.analysis.spending import spent
-from tuner.fidelity import PRUNE
-from tuner.records import Outcome, Phase, RunRecord, State, short
-from tuner.spec import COMPARE
+from tuner.analysis.searched.spending import spent
+from tuner.analysis.verdict.plan import plan_cost
+from tuner.config.fidelity import PRUNE
+from tuner.config.spec import COMPARE
+from tuner.core.records import Outcome, Phase, RunRecord, State, short
 from tuner.study import Snapshot
 
 if TYPE_CHECKING:

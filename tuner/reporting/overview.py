@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tuner.families import CAMPS, FAMILIES, Family
-from tuner.records import Outcome, Phase, RunRecord, State, TrialRecord, exactly, short
+from tuner.catalog.families import CAMPS, FAMILIES, Family
+from tuner.catalog.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, Kind
+from tuner.config.space import SearchSpace
+from tuner.config.spec import StudySpec
+from tuner.core.records import Outcome, Phase, RunRecord, State, TrialRecord, exactly, short
 from tuner.reporting.live import clock, table
-from tuner.reporting.optimizer_reference import searched
-from tuner.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, Kind
-from tuner.space import SearchSpace
-from tuner.spec import StudySpec
+from tuner.reporting.words import searched
 from tuner.storage.reading import StudyRow
 from tuner.study import Snapshot
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.analysis.contest import contest
-from tuner.analysis.finalists import finalists, search_values
-from tuner.records import Outcome, Phase, RunRecord, State, TrialRecord
-from tuner.spec import StudySpec
+from tuner.analysis.verdict.contest import contest
+from tuner.analysis.verdict.finalists import finalists, search_values
+from tuner.config.spec import StudySpec
+from tuner.core.records import Outcome, Phase, RunRecord, State, TrialRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,20 +6,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tuner.analysis.advice import outlook
-from tuner.analysis.family import fewest_trials
-from tuner.analysis.looks import looks_of, smallest_decisive
-from tuner.analysis.plan import plan_cost
+from tuner.analysis.verdict.advice import outlook
+from tuner.analysis.verdict.family import fewest_trials
+from tuner.analysis.verdict.looks import looks_of, smallest_decisive
+from tuner.analysis.verdict.plan import plan_cost
 from tuner.analysis.widening import MOST, more_trials
-from tuner.fidelity import LADDER, LEAST, PRUNE
-from tuner.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting, short
-from tuner.reporting.known_settings import known_table
+from tuner.config.fidelity import LADDER, LEAST, PRUNE
+from tuner.config.space import SearchSpace
+from tuner.config.spec import OPTIMISE, StudySpec
+from tuner.core.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting, short
+from tuner.reporting.initial_table import known_table
 from tuner.reporting.live import clock
 from tuner.search.allocation import floor_of
 from tuner.search.ladder import FULL_SHARE, design_size
 from tuner.search.proposals import split_for
-from tuner.space import SearchSpace
-from tuner.spec import OPTIMISE, StudySpec
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -301,7 +301,7 @@ def timed(spec: StudySpec) -> Mapping[str, tuple[float, float]]:
             except StopIteration as end:
                 result = end.value
         if result.outcome is Outcome.FAILED:
-            from tuner.errors import WorkloadError
+            from tuner.core.errors import WorkloadError
 
             raise WorkloadError(
                 f"workload {spec.workload.path!r}: a trial of {steps} steps with {arm.arm}'s default {result.outcome}: "

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuner.families import CAMPS, family
-from tuner.recipe import changed
-from tuner.recipe_book import FINE_TUNING, Published
-from tuner.records import Scalar, short
-from tuner.suggestion import KIND_WORDS, Features, Match, amount, translated
+from tuner.catalog.families import CAMPS, family
+from tuner.catalog.training_options import changed
+from tuner.core.records import Scalar, short
+from tuner.recipes.book import FINE_TUNING, Published
+from tuner.recipes.suggestion import KIND_WORDS, Features, Match, amount, translated
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

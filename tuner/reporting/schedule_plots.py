@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuner.records import Scalar, short
-from tuner.schedules import SCHEDULES, WARMUP_SHAPES, Multipliers, Schedule
+from tuner.catalog.schedules import SCHEDULES, WARMUP_SHAPES, Multipliers, Schedule
+from tuner.core.records import Scalar, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tuner.analysis.contest import COMPARED, GIVEN, INCONCLUSIVE, OUTSIDE, SINGLE, TIE, WINNER
 from tuner.analysis.evidence import ArmRow, Evidence
-from tuner.analysis.looks import method_of
-from tuner.analysis.references import Gain
-from tuner.families import camp_name
-from tuner.recipe import changed
-from tuner.records import Scalar, Setting, short
+from tuner.analysis.verdict.contest import COMPARED, GIVEN, INCONCLUSIVE, OUTSIDE, SINGLE, TIE, WINNER
+from tuner.analysis.verdict.looks import method_of
+from tuner.analysis.verdict.references import Gain
+from tuner.catalog.families import Search, camp_name
+from tuner.catalog.training_options import changed
+from tuner.core.records import Scalar, Setting, short
 
 HEADLINES: Mapping[str, str] = {
     WINNER: "Better",
@@ -254,3 +254,16 @@ def _next_records(evidence: Evidence) -> list[str]:
         steps.append("Lower the upper end of the learning rate where many runs diverged.")
     steps.append("tuner analyze ... --json    (the same, for programs)")
     return steps
+
+
+def searched(search: Search | None) -> str:
+    """Return a range for people; empty for None.
+
+    >>> searched(Search(0.01, 100, coordinate="effective_learning_rate")), searched(Search(1e-7, 0.01, or_zero=True))
+    ('effective_learning_rate 0.01 to 100, log', '0 or 1e-07 to 0.01, log')
+    """
+    if search is None:
+        return ""
+    coordinate = search.coordinate.replace("one_minus_", "1 - ")
+    zero = "0 or " if search.or_zero else ""
+    return f"{coordinate} {zero}{search.low:g} to {search.high:g}{', log' if search.log else ''}".strip()

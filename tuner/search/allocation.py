@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tuner.spec import COMPARE
+from tuner.config.spec import COMPARE
 
 FLOOR_SHARE = 0.5
 ALPHA = 0.5

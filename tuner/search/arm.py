@@ -23,15 +23,15 @@ from optuna.distributions import (
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.errors import StorageError
-from tuner.recipe import told
-from tuner.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord, derive_seed
+from tuner.catalog.training_options import told
+from tuner.config.space import ArmSpace, Dimension
+from tuner.core.errors import StorageError
+from tuner.core.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord, derive_seed
+from tuner.core.settings import hide_secrets
 from tuner.search.cube import Cube
 from tuner.search.ladder import Ladder, Seen, Step
 from tuner.search.proposals import SURROGATE, random_point, sobol_point, split, split_for
 from tuner.search.surrogate import Array
-from tuner.settings import hide_secrets
-from tuner.space import ArmSpace, Dimension
 
 INDEX = "tuner:index"
 SOURCE = "tuner:source"

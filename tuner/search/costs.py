@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tuner.records import Outcome, RunRecord
-from tuner.spec import StudySpec
+from tuner.config.spec import StudySpec
+from tuner.core.records import Outcome, RunRecord
 
 
 def cost_of(spec: StudySpec, run: RunRecord, full_steps: int) -> float:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tuner.records import Scalar, Setting, TrialRecord
+from tuner.config.space import KIND, SCHEDULE, ZERO_SHARE, ArmSpace
+from tuner.core.records import Scalar, Setting, TrialRecord
 from tuner.search.surrogate import Array, Index
-from tuner.space import KIND, SCHEDULE, ZERO_SHARE, ArmSpace
 
 UNIFORM, AROUND, NEAR, CROSSED = 200, 80, 60, 80
 """Candidates drawn anywhere, around the best point so far, near it, and crossed with it."""

@@ -16,9 +16,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
+from tuner.config.space import ArmSpace, Dimension
 from tuner.search.arm import distribution
 from tuner.search.shares import SHUFFLES, Importance, Row, Share
-from tuner.space import ArmSpace, Dimension
 
 FEWEST = 10
 _GOOD = 5

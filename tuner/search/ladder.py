@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.fidelity import DESIGN_SHARE, PER_DIMENSION
+from tuner.config.fidelity import DESIGN_SHARE, PER_DIMENSION
 from tuner.search.surrogate import Array, Index, Parameters, Surrogate, expected_improvement
 
 FULL_SHARE = 0.4

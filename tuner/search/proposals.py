@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import qmc
 
-from tuner.records import Scalar, Source, derive_seed
-from tuner.space import ArmSpace
+from tuner.config.space import ArmSpace
+from tuner.core.records import Scalar, Source, derive_seed
 
 SURROGATE = "surrogate"
 MODELS = (SURROGATE, "tpe", "gp", "cmaes")

@@ -7,8 +7,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from tuner.errors import StorageError
-from tuner.settings import hide_secrets
+from tuner.core.errors import StorageError
+from tuner.core.settings import hide_secrets
 from tuner.storage.tables import PREFIX, VERSION_TABLE, metadata
 
 SQLITE_WAIT_SECONDS = 60

@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from tuner.errors import LeaseLost, StorageError
-from tuner.settings import HEARTBEAT_SECONDS, LEASE_SECONDS
+from tuner.core.errors import LeaseLost, StorageError
+from tuner.core.settings import HEARTBEAT_SECONDS, LEASE_SECONDS
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
 

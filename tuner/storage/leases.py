@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
-from tuner.errors import LeaseLost, StudyBusy
-from tuner.settings import LEASE_SECONDS
+from tuner.core.errors import LeaseLost, StudyBusy
+from tuner.core.settings import LEASE_SECONDS
 from tuner.storage.tables import leases
 
 
@@ -38,7 +38,7 @@ def acquire(connection: sa.Connection, study_id: int, study: str) -> Lease:
     """Take the study's lease, if no living driver holds it.
 
     A holder on this host whose process is gone is known to be dead; any other is believed to live until it has
-    not renewed for :data:`tuner.settings.LEASE_SECONDS`.
+    not renewed for :data:`tuner.core.settings.LEASE_SECONDS`.
 
     Raises:
         StudyBusy: a living driver holds it.

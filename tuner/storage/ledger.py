@@ -15,8 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tuner.errors import StorageError, StudyBusy, StudyExists, StudyNotFound
-from tuner.records import Measurement, RunRecord, RunResult, RunSpec, State, TrialRecord
+from tuner.core.errors import StorageError, StudyBusy, StudyExists, StudyNotFound
+from tuner.core.records import Measurement, RunRecord, RunResult, RunSpec, State, TrialRecord
 from tuner.storage import leases, reading
 from tuner.storage.engine import has_tables, make_engine, migrate, shown, unreachable
 from tuner.storage.leases import Lease

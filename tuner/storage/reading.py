@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tuner.records import (
+from tuner.core.records import (
     Measurement,
     Outcome,
     RunRecord,
@@ -25,7 +25,7 @@ from tuner.storage.tables import events, measurements, runs, studies, trials
 
 @dataclass(frozen=True, slots=True)
 class StudyRow:
-    """A study as the ledger knows it; ``spec`` is what :meth:`tuner.spec.StudySpec.to_json` wrote."""
+    """A study as the ledger knows it; ``spec`` is what :meth:`tuner.config.spec.StudySpec.to_json` wrote."""
 
     id: int
     name: str

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tuner.errors import InputError
-from tuner.recorded.export import without_repeats
+from tuner.config.space import SCHEDULE
+from tuner.core.errors import InputError
+from tuner.core.records import Outcome
+from tuner.core.settings import hide_secrets
+from tuner.recorded.from_ledger import without_repeats
 from tuner.recorded.mapping import Columns, TrackedRun, curves_of, json_of, recorded_runs
 from tuner.recorded.rows import PHASES, Curves, RecordedRun
-from tuner.records import Outcome
-from tuner.settings import hide_secrets
-from tuner.space import SCHEDULE
 from tuner.tracking import pages, places
 from tuner.tracking.mlflow_runs import connect
 

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
-from tuner.errors import TunerError
-from tuner.settings import Settings, hide_secrets
+from tuner.core.errors import TunerError
+from tuner.core.settings import Settings, hide_secrets
 from tuner.tracking.quiet import hide_secrets_in_output
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def alone(folder: Path | None) -> Iterator[None]:
 
 
 class MirrorProcess:
-    """A :class:`tuner.ports.Tracker`: starts ``tuner mirror STUDY --follow`` beside the driver.
+    """A :class:`tuner.core.ports.Tracker`: starts ``tuner mirror STUDY --follow`` beside the driver.
 
     URLs travel by environment, never on the command line, which every user of the machine can read. The process has
     a session of its own, so that Ctrl-C reaches the driver alone.

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.records import RunRecord, Source, State, digest
-from tuner.settings import hide_secrets
+from tuner.core.records import RunRecord, Source, State, digest
+from tuner.core.settings import hide_secrets
 from tuner.storage.ledger import Ledger
 from tuner.storage.reading import StudyRow
 from tuner.tracking import pages, places, view
-from tuner.tracking.base import Description, TrackingDown
+from tuner.tracking.description import Description, TrackingDown
 from tuner.tracking.pages import Page, Point
 
 log = logging.getLogger(__name__)

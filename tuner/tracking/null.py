@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class NullTracker:
-    """A :class:`tuner.ports.Tracker` for ``tracking: none``."""
+    """A :class:`tuner.core.ports.Tracker` for ``tracking: none``."""
 
     def start(self) -> None:
         """Do nothing."""

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.recipe import told
-from tuner.records import Horizon, Measurement, Outcome, Phase, RunRecord, Scalar, Source, State
-from tuner.settings import hide_secrets
+from tuner.catalog.training_options import told
+from tuner.core.records import Horizon, Measurement, Outcome, Phase, RunRecord, Scalar, Source, State
+from tuner.core.settings import hide_secrets
 from tuner.tracking import view
 
 NOTE = "mlflow.note.content"

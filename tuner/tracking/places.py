@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tuner.errors import InputError
-from tuner.records import digest
-from tuner.settings import hide_secrets
+from tuner.core.errors import InputError
+from tuner.core.records import digest
+from tuner.core.settings import hide_secrets
 
 ARTIFACTS = "mlartifacts"
 _SQLITE = "sqlite:///"
@@ -28,8 +28,9 @@ def check(uri: str) -> str:
     'http://127.0.0.1:5000'
     >>> check("./mlruns")
     Traceback (most recent call last):
-    tuner.errors.InputError: tracking is './mlruns'; expected sqlite:///FILE, postgresql://..., the http address of an \
-MLflow server, or none. MLflow no longer maintains its folders of files, and they would show a replayed value twice.
+    tuner.core.errors.InputError: tracking is './mlruns'; expected sqlite:///FILE, postgresql://..., the http address \
+of an MLflow server, or none. MLflow no longer maintains its folders of files, and they would show a replayed value \
+twice.
     """
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if (path := sqlite_file(uri)) is not None:

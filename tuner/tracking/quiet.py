@@ -8,7 +8,7 @@ import sys
 from typing import TextIO
 from urllib.parse import unquote, urlsplit
 
-from tuner.settings import hide_secrets
+from tuner.core.settings import hide_secrets
 
 _URLS = ("TUNER_STORAGE", "TUNER_TRACKING", "MLFLOW_TRACKING_URI")
 _PLAIN = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from tuner.errors import InputError
-from tuner.settings import hide_secrets
+from tuner.core.errors import InputError
+from tuner.core.settings import hide_secrets
 from tuner.tracking import places
 from tuner.tracking.view import TRAINING
 

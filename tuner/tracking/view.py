@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tuner.records import RunRecord, Scalar
+from tuner.core.records import RunRecord, Scalar
 
 KEY = "tuner"
 VIEW_TAG = f"mlflow.sharedViewState.{KEY}"

@@ -11,8 +11,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from tuner.recipe import complete
-from tuner.records import Scalar
+from tuner.catalog.training_options import complete
+from tuner.core.records import Scalar
 
 CALIBRATION_BATCHES = 16
 """How many training batches give BatchNorm its statistics, before weights that never trained are evaluated."""

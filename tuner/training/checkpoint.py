@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tuner.records import Assignment, digest
+from tuner.core.records import Assignment, digest
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.utils import deterministic
 
-from tuner.errors import InputError
-from tuner.recipe import PRECISIONS
-from tuner.records import RunSpec
+from tuner.catalog.training_options import PRECISIONS
+from tuner.core.errors import InputError
+from tuner.core.records import RunSpec
 
 memory: Any = deterministic  # torch sets its attributes where no checker sees them
 

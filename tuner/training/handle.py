@@ -13,11 +13,11 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import nn
 
-from tuner.errors import InputError, Place, WorkloadError, wrong
-from tuner.families import HORIZON, SWITCH, family
-from tuner.recipe import complete, item
-from tuner.records import Assignment, Horizon, Measurement, Outcome, Phase, RunResult, RunSpec, Scalar, Setting
-from tuner.schedules import Schedule
+from tuner.catalog.families import HORIZON, SWITCH, family
+from tuner.catalog.schedules import Schedule
+from tuner.catalog.training_options import complete, item
+from tuner.core.errors import InputError, Place, WorkloadError, wrong
+from tuner.core.records import Assignment, Horizon, Measurement, Outcome, Phase, RunResult, RunSpec, Scalar, Setting
 from tuner.training.averaging import Average, calibrated
 from tuner.training.checkpoint import Checkpoints
 from tuner.training.environment import autocast, capture_rng, choose_device, prepared, restore_rng

@@ -1,6 +1,6 @@
 """Look at a workload's model on the CPU, before anything is trained: what it is made of, and how large it is.
 
-Which recipes that calls for is judged in :mod:`tuner.suggestion`.
+Which recipes that calls for is judged in :mod:`tuner.recipes.suggestion`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tuner.recipe import OWN_ITEMS, complete
-from tuner.records import Horizon
-from tuner.suggestion import Features
+from tuner.catalog.training_options import OWN_ITEMS, complete
+from tuner.core.records import Horizon
+from tuner.recipes.suggestion import Features
 from tuner.training.environment import seed_everything
 from tuner.training.workloads.base import Batch, Workload
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tuner.errors import InputError, Place, WorkloadError, wrong
-from tuner.recipe import complete
-from tuner.records import Assignment, Measurement, Outcome, Phase, RunResult, RunSpec, derive_seed
-from tuner.schedules import Schedule
+from tuner.catalog.schedules import Schedule
+from tuner.catalog.training_options import complete
+from tuner.core.errors import InputError, Place, WorkloadError, wrong
+from tuner.core.records import Assignment, Measurement, Outcome, Phase, RunResult, RunSpec, derive_seed
 from tuner.training.averaging import Average, calibrated, running_norms
 from tuner.training.checkpoint import Checkpoints
 from tuner.training.environment import (

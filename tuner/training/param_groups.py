@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from tuner.errors import Place, WorkloadError, wrong
-from tuner.recipe import FREEZE, MULTIPLIER, NO_DECAY, complete, pattern_of
-from tuner.records import Scalar
+from tuner.catalog.training_options import FREEZE, MULTIPLIER, NO_DECAY, complete, pattern_of
+from tuner.core.errors import Place, WorkloadError, wrong
+from tuner.core.records import Scalar
 
 NORMS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._NormBase,

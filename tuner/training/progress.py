@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.records import Measurement, Outcome, RunResult
+from tuner.core.records import Measurement, Outcome, RunResult
 
 
 @dataclass(slots=True)

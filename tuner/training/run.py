@@ -11,8 +11,8 @@ from types import TracebackType
 
 import torch
 
-from tuner.errors import Place, TunerError
-from tuner.records import Assignment, Measurement, Outcome, RunResult
+from tuner.core.errors import Place, TunerError
+from tuner.core.records import Assignment, Measurement, Outcome, RunResult
 from tuner.training.environment import choose_device, device_name
 from tuner.training.handle import Function, train_function
 from tuner.training.loop import train_workload

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tuner.analysis.finalists import finalists
-from tuner.analysis.plan import next_runs
-from tuner.documents import Section
-from tuner.records import (
+from tuner.analysis.verdict.finalists import finalists
+from tuner.analysis.verdict.plan import next_runs
+from tuner.config.documents import Section
+from tuner.config.spec import StudySpec, read_spec
+from tuner.core.records import (
     Measurement,
     Outcome,
     Phase,
@@ -22,7 +23,6 @@ from tuner.records import (
     State,
     TrialRecord,
 )
-from tuner.spec import StudySpec, read_spec
 
 SPACE: dict[str, Any] = {
     "name": "two-rates",

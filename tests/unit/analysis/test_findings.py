@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from analysis.records import Book, make_spec
-from tuner.analysis.edges import edges
-from tuner.analysis.explored import Point, explored, scored
-from tuner.analysis.sensitivity import in_words, sensitivity
-from tuner.analysis.tuning_curves import band_ranks, tuning_curve
-from tuner.records import Outcome, Setting, Source, TrialRecord
+from tuner.analysis.searched.edges import edges
+from tuner.analysis.searched.points import Point, explored, scored
+from tuner.analysis.searched.sensitivity import in_words, sensitivity
+from tuner.analysis.searched.tuning_curves import band_ranks, tuning_curve
+from tuner.config.space import Dimension
+from tuner.core.records import Outcome, Setting, Source, TrialRecord
 from tuner.search.importance import FEWEST, importance
-from tuner.space import Dimension
 
 SETTING = Setting("adamw", {"learning_rate": 0.1}, {"kind": "constant"})
 RATE = Dimension("learning_rate", 1e-5, 1.0, log=True)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.analysis.edges import Edge
-from tuner.analysis.explored import explored
-from tuner.analysis.recommendation import recommend
+from tuner.analysis.recommend import recommend
+from tuner.analysis.searched.edges import Edge
+from tuner.analysis.searched.points import explored
 from tuner.analysis.widening import more_trials, moved, widened
-from tuner.records import Phase, RunRequest, Source, TrialRecord
-from tuner.space import Dimension
-from tuner.spec import StudySpec, stored_spec
+from tuner.config.space import Dimension
+from tuner.config.spec import StudySpec, stored_spec
+from tuner.core.records import Phase, RunRequest, Source, TrialRecord
 
 from .records import Book, make_spec
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tuner.analysis.evidence import Evidence, Nothing
-from tuner.analysis.recommendation import recommend_or_say
-from tuner.recorded.study import RecordedStudy, studies_of
-from tuner.recorded.table import read_runs
+from tuner.analysis.recommend import recommend_or_say
+from tuner.recorded.csv_reading import read_runs
+from tuner.recorded.to_records import RecordedStudy, studies_of
 
 Rows = list[dict[str, Any]]
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from recorded_tables import Rows, answer, answers, codes, confirmed, explored, row, studies
 
 from tuner.analysis.evidence import Evidence, Nothing, document
-from tuner.analysis.recommendation import recommend
-from tuner.errors import InputError
-from tuner.recorded.export import rows_of
-from tuner.recorded.study import studies_of
-from tuner.recorded.table import read_runs
-from tuner.records import Source
+from tuner.analysis.recommend import recommend
+from tuner.core.errors import InputError
+from tuner.core.records import Source
+from tuner.recorded.csv_reading import read_runs
+from tuner.recorded.from_ledger import rows_of
+from tuner.recorded.to_records import studies_of
 
 CLEAR = {"a": [0.95, 0.96, 0.94, 0.95, 0.97, 0.96, 0.95, 0.96], "b": [0.90, 0.91, 0.88, 0.9, 0.91, 0.92, 0.9, 0.89]}
 KEYS = {

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded_tables import row, text, write
 
-from tuner.errors import InputError
+from tuner.core.errors import InputError
+from tuner.core.records import Outcome, Phase
+from tuner.recorded.csv_reading import read_curves, read_runs
+from tuner.recorded.csv_writing import write_curves, write_runs
 from tuner.recorded.rows import RecordedPoint, RecordedRun
-from tuner.recorded.table import read_curves, read_runs
-from tuner.recorded.writing import write_curves, write_runs
-from tuner.records import Outcome, Phase
 
 A, B = row("r1", "a", 1, 0.5), row("r2", "b", 1, 0.6)
 

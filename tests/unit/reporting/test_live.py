@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from analysis.records import Book, make_spec, started
 
-from tuner.records import Outcome, Phase, RunRecord, RunRequest, Source, State
+from tuner.core.records import Outcome, Phase, RunRecord, RunRequest, Source, State
 from tuner.reporting import live
 from tuner.study import Snapshot
 

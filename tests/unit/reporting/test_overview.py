@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from analysis.records import Book, make_spec, started
 
-from tuner.families import FAMILIES
-from tuner.records import Outcome, RunRecord, State
+from tuner.catalog.families import FAMILIES
+from tuner.catalog.schedules import SCHEDULES
+from tuner.core.records import Outcome, RunRecord, State
 from tuner.reporting import overview
-from tuner.reporting.optimizer_reference import searched
-from tuner.schedules import SCHEDULES
+from tuner.reporting.words import searched
 from tuner.storage.reading import StudyRow
 
 ROW = StudyRow(1, "toy", {}, "open", "", 1_700_000_000.0, 754.0, 3)

@@ -7,9 +7,9 @@ import io
 import pytest
 from analysis.records import make_spec
 
-from tuner.errors import WorkloadError
+from tuner.config.spec import StudySpec
+from tuner.core.errors import WorkloadError
 from tuner.reporting import preview
-from tuner.spec import StudySpec
 
 TOY = "tuner.training.workloads.toy:ToyQuadratic"
 

@@ -8,13 +8,13 @@ import pytest
 from analysis.records import make_spec
 from rich.console import Console
 
-from tuner.documents import parse_yaml
-from tuner.known import Known
-from tuner.recipe_book import all_recipes, find_recipe
-from tuner.records import Horizon, Source
+from tuner.config.documents import parse_yaml
+from tuner.config.initial_settings import Known
+from tuner.core.records import Horizon, Source
+from tuner.recipes.book import all_recipes, find_recipe
+from tuner.recipes.suggestion import Features, rank, study_document
 from tuner.reporting import recipe_pages
-from tuner.reporting.known_settings import homeless, known_table
-from tuner.suggestion import Features, rank, study_document
+from tuner.reporting.initial_table import homeless, known_table
 
 CONVNET = Features(
     kind="convnet",
@@ -45,7 +45,7 @@ def test_the_table_has_a_row_for_each() -> None:
 
 @pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.name)
 def test_a_page_says_everything(recipe: object) -> None:
-    from tuner.recipe_book import Published
+    from tuner.recipes.book import Published
 
     assert isinstance(recipe, Published)
     page = recipe_pages.recipe_page(recipe)

@@ -12,10 +12,10 @@ import pytest
 from analysis.records import Book, make_spec, started
 
 from tuner.answers import dossier
-from tuner.errors import InputError
-from tuner.records import Outcome
-from tuner.reporting.build import Recommendation
-from tuner.reporting.document import markdown
+from tuner.core.errors import InputError
+from tuner.core.records import Outcome
+from tuner.recommendation import Recommendation
+from tuner.reporting.markdown import markdown
 from tuner.reporting.report.page import CONTENTS, html
 
 BAD = Outcome.DIVERGED

@@ -11,13 +11,13 @@ import pytest
 from analysis.records import Book, make_spec, started
 
 from tuner.analysis.evidence import Evidence
-from tuner.analysis.recommendation import recommend
+from tuner.analysis.recommend import recommend
 from tuner.answers import dossier
-from tuner.errors import InputError
-from tuner.families import FAMILIES
-from tuner.records import Measurement, Outcome, Setting
-from tuner.reporting import card, document, files, pictures, words
-from tuner.reporting.build import Recommendation, build
+from tuner.catalog.families import FAMILIES
+from tuner.core.errors import InputError
+from tuner.core.records import Measurement, Outcome, Setting
+from tuner.recommendation import Recommendation, build
+from tuner.reporting import card, files, markdown, pictures, words
 
 ARMS = ("sgdm", "adamw")
 BAD = Outcome.DIVERGED
@@ -48,7 +48,7 @@ BOOKS = {
 class TestEveryKindOfAnswer:
     def test_is_written_in_words(self, name: str) -> None:
         evidence = evidence_of(BOOKS[name]())
-        for text in (document.markdown(evidence), document.note(evidence), card.text(evidence)):
+        for text in (markdown.markdown(evidence), markdown.note(evidence), card.text(evidence)):
             assert evidence.verdict.sentence in text
             assert not {"nan", "inf", "None"} & set(text.replace("(", " ").replace(")", " ").split())
 
@@ -73,7 +73,7 @@ class TestWarmStart:
         evidence = replace(evidence_of(confirmed(0.95, 0.90)), started_from={"last-month": 2, "older": 1})
         text = "2 settings of study last-month, 1 setting of study older, tried first"
         assert f"Start     warm, from {text}" in card.text(evidence)
-        assert f"warm start: {text}" in document.markdown(evidence)
+        assert f"warm start: {text}" in markdown.markdown(evidence)
         assert evidence.study_json()["started_from"] == {"last-month": 2, "older": 1}
 
     def test_is_not_said_where_there_was_none(self) -> None:

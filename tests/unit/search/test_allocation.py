@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuner.config.spec import COMPARE, OPTIMISE
 from tuner.search.allocation import floor_of, max_ucb, offers
-from tuner.spec import COMPARE, OPTIMISE
 
 budgets = st.integers(1, 30).map(float)
 spendings = st.lists(st.floats(0.0, 30.0), min_size=1, max_size=4)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.documents import Section
-from tuner.records import Source, TrialRecord
+from tuner.config.documents import Section
+from tuner.config.space import ArmSpace
+from tuner.config.space_files import read_space
+from tuner.core.records import Source, TrialRecord
 from tuner.search.cube import UNUSED, Cube
-from tuner.space import ArmSpace
-from tuner.space_files import read_space
 
 
 def space() -> ArmSpace:

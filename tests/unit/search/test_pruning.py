@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.fidelity import PRUNERS
+from tuner.config.fidelity import PRUNERS
 from tuner.search.pruning import Curve, should_prune
 
 

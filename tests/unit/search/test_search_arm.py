@@ -11,13 +11,13 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from tuner.documents import Section
-from tuner.errors import StorageError
-from tuner.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord
+from tuner.config.documents import Section
+from tuner.config.space import ArmSpace, Dimension
+from tuner.config.space_files import read_space
+from tuner.core.errors import StorageError
+from tuner.core.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord
 from tuner.search.arm import CONSTRAINT, INDEX, ArmSearch, distribution, open_arm, open_storage
 from tuner.search.proposals import random_point, sobol_point, split
-from tuner.space import ArmSpace, Dimension
-from tuner.space_files import read_space
 
 RATE = {"low": 1e-5, "high": 3e-2, "scale": "log"}
 DECAY = {"low": 1e-4, "high": 1.0, "scale": "log", "or_zero": True}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuner.families import FAMILIES
-from tuner.records import (
+from tuner.catalog.families import FAMILIES
+from tuner.core.records import (
     Horizon,
     Measurement,
     Outcome,

@@ -16,8 +16,8 @@ import pytest
 import sqlalchemy as sa
 from storage_records import NAME, SETTING, curve, result, run, spec_json, trial
 
-from tuner.errors import LeaseLost, StorageError, StudyBusy, StudyExists, StudyNotFound
-from tuner.records import Outcome, Phase, RunRecord, State
+from tuner.core.errors import LeaseLost, StorageError, StudyBusy, StudyExists, StudyNotFound
+from tuner.core.records import Outcome, Phase, RunRecord, State
 from tuner.storage import leases
 from tuner.storage.heartbeat import Heartbeat
 from tuner.storage.leases import Lease

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from storage_records import NAME
 
-from tuner.errors import StorageError
+from tuner.core.errors import StorageError
 from tuner.search.arm import open_storage
 from tuner.storage.engine import known_versions, make_engine, shown
 from tuner.storage.ledger import Ledger

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tuner.settings import Settings
-from tuner.tracking.base import TrackingDown
+from tuner.core.settings import Settings
+from tuner.tracking.description import TrackingDown
 from tuner.tracking.follow import MirrorProcess, alone, follow
 from tuner.tracking.null import NullTracker
 from tuner.tracking.quiet import _Discreet, known_secrets

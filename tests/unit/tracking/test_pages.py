@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tuner.records import (
+from tuner.core.records import (
     Horizon,
     Measurement,
     Outcome,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.errors import InputError
+from tuner.core.errors import InputError
 from tuner.tracking import places, view
 from tuner.tracking.ui import serve_ui, ui_command, ui_environment
 

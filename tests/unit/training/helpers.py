@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from tuner.families import family as family_named
-from tuner.records import Assignment, Horizon, Measurement, Phase, RunResult, RunSpec, Setting, WorkloadRef
+from tuner.catalog.families import family as family_named
+from tuner.core.records import Assignment, Horizon, Measurement, Phase, RunResult, RunSpec, Setting, WorkloadRef
 from tuner.training.handle import Function
 from tuner.training.run import train
 from tuner.training.workloads import Workload

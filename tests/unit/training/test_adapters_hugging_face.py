@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tuner.families import FAMILIES
-from tuner.records import Assignment, Outcome, Phase, RunResult
-from tuner.schedules import Schedule
+from tuner.catalog.families import FAMILIES
+from tuner.catalog.schedules import Schedule
+from tuner.core.records import Assignment, Outcome, Phase, RunResult
 from tuner.training.adapters.hugging_face import fit
 from tuner.training.handle import Run
 from tuner.training.optimizers import build

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from tuner.families import FAMILIES
-from tuner.records import Assignment, Outcome, Phase, RunResult
-from tuner.schedules import Schedule
+from tuner.catalog.families import FAMILIES
+from tuner.catalog.schedules import Schedule
+from tuner.core.records import Assignment, Outcome, Phase, RunResult
 from tuner.training.adapters.lightning import fit
 from tuner.training.handle import Run
 from tuner.training.optimizers import build

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tuner.schedules import SCHEDULES, Schedule
+from tuner.catalog.schedules import SCHEDULES, Schedule
 from tuner.training.adapters.torch_schedule import ScheduleLR
 
 STEPS = 20

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
-from tuner.recipe import complete
-from tuner.records import Outcome
+from tuner.catalog.training_options import complete
+from tuner.core.records import Outcome
 from tuner.training.averaging import CALIBRATION_BATCHES, Average, calibrated
 from tuner.training.run import train
 from tuner.training.workloads import Workload

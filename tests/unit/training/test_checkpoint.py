@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tuner.records import Outcome, Phase
+from tuner.core.records import Outcome, Phase
 from tuner.training.checkpoint import Checkpoints, discard
 from tuner.training.run import train
 from tuner.training.workloads import Batch

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tuner.records import Outcome
+from tuner.core.records import Outcome
 from tuner.training.environment import capture_rng, filled_memory, prepared, restore_rng, seed_everything
 from tuner.training.workloads.toy import ToyQuadratic
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from tuner.families import FAMILIES
-from tuner.records import Outcome, Phase
+from tuner.catalog.families import FAMILIES
+from tuner.core.records import Outcome, Phase
 from tuner.training.averaging import calibrated
 from tuner.training.handle import Run
 from tuner.training.run import train

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tuner.recipe_book import KINDS, TASKS, TRAITS, all_recipes
-from tuner.records import Horizon, WorkloadRef
-from tuner.suggestion import Features, alike, rank
+from tuner.core.records import Horizon, WorkloadRef
+from tuner.recipes.book import KINDS, TASKS, TRAITS, all_recipes
+from tuner.recipes.suggestion import Features, alike, rank
 from tuner.training.inspect import look
 from tuner.training.workloads import Workload
 from tuner.training.workloads.cifar import CifarResNet

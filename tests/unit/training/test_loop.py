@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tuner.families import FAMILIES
-from tuner.records import Outcome, Phase
-from tuner.schedules import SCHEDULES
+from tuner.catalog.families import FAMILIES
+from tuner.catalog.schedules import SCHEDULES
+from tuner.core.records import Outcome, Phase
 from tuner.training.optimizers import Bundle
 from tuner.training.run import train
 from tuner.training.workloads import Batch, Workload

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from tuner.errors import WorkloadError
-from tuner.families import FAMILIES
-from tuner.schedules import Multipliers
+from tuner.catalog.families import FAMILIES
+from tuner.catalog.schedules import Multipliers
+from tuner.core.errors import WorkloadError
 from tuner.training.optimizers import Bundle, build
 
 CYCLED = [name for name, row in FAMILIES.items() if row.momentum is not None]

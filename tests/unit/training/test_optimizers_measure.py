@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tuner.errors import InputError
-from tuner.families import FAMILIES, family
+from tuner.catalog.families import FAMILIES, family
+from tuner.core.errors import InputError
 from tuner.training.optimizers.measure import Probe, state_bytes, step_costs
 
 

@@ -19,10 +19,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tuner.errors import InputError
-from tuner.families import FAMILIES, SWITCH, family
-from tuner.records import Outcome, Setting
-from tuner.schedules import Multipliers
+from tuner.catalog.families import FAMILIES, SWITCH, family
+from tuner.catalog.schedules import Multipliers
+from tuner.core.errors import InputError
+from tuner.core.records import Outcome, Setting
 from tuner.training.optimizers import BUILDERS, Bundle, build
 from tuner.training.optimizers.other_rows import hidden
 from tuner.training.optimizers.table import builder

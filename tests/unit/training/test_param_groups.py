@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tuner.errors import WorkloadError
-from tuner.records import Setting
+from tuner.core.errors import WorkloadError
+from tuner.core.records import Setting
 from tuner.training.optimizers import build
 from tuner.training.param_groups import folded, groups, layer_scales
 from tuner.training.workloads.chars import CharTransformer

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from training.helpers import DIGITS, assign, trained
-from tuner.known import full
-from tuner.recipe_book import Published, all_recipes
-from tuner.records import Outcome
+from tuner.config.initial_settings import full
+from tuner.core.records import Outcome
+from tuner.recipes.book import Published, all_recipes
 
 BOOK = all_recipes()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tuner.records import Outcome
+from tuner.core.records import Outcome
 from tuner.training.handle import Run
 from tuner.training.run import train, warm_up
 from tuner.training.workloads import Batch

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tuner.errors import WorkloadError
+from tuner.core.errors import WorkloadError
 from tuner.training.workloads.base import shuffled
 from tuner.training.workloads.toy import ToyQuadratic
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from tuner.errors import WorkloadError
-from tuner.records import Outcome, Phase, WorkloadRef
+from tuner.core.errors import WorkloadError
+from tuner.core.records import Outcome, Phase, WorkloadRef
 from tuner.training.run import train
 from tuner.training.workloads.cifar import PAD, CifarResNet, augmented, find, read, split
 from tuner.training.workloads.load import describe, load

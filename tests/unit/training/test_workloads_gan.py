@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tuner.families import FAMILIES
-from tuner.records import Outcome, Phase, Setting, WorkloadRef
+from tuner.catalog.families import FAMILIES
+from tuner.core.records import Outcome, Phase, Setting, WorkloadRef
 from tuner.training.run import train
 from tuner.training.workloads.gan import DISCRIMINATOR, GENERATOR, DigitsGAN, digits, squared_mmd
 from tuner.training.workloads.load import describe, load

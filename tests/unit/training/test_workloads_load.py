@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from tuner.errors import WorkloadError
-from tuner.records import WorkloadRef
+from tuner.core.errors import WorkloadError
+from tuner.core.records import WorkloadRef
 from tuner.training.workloads import Workload
 from tuner.training.workloads.load import Description, describe, load
 from tuner.training.workloads.toy import ToyQuadratic

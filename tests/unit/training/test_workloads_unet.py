@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from tuner.errors import WorkloadError
-from tuner.records import Outcome, Phase, WorkloadRef
+from tuner.core.errors import WorkloadError
+from tuner.core.records import Outcome, Phase, WorkloadRef
 from tuner.training.run import train
 from tuner.training.workloads.load import describe, load
 from tuner.training.workloads.unet import DigitsUNet, canvases, mean_iou

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tuner.analysis.contest import Contest, pair_rows
 from tuner.analysis.evidence import ArmRow
-from tuner.analysis.stats import Array
-from tuner.analysis.verdict import Pair
-from tuner.records import Setting, short
+from tuner.analysis.statistics.estimates import Array
+from tuner.analysis.verdict.contest import Contest, pair_rows
+from tuner.analysis.verdict.decision import Pair
+from tuner.catalog.schedules import SCHEDULES, Schedule
+from tuner.core.records import Setting, short
 from tuner.reporting import words
 from tuner.reporting.dossier import Dossier
 from tuner.reporting.pictures import Curves, band, finalist_curves, focus, scale
@@ -29,7 +30,6 @@ from tuner.reporting.report.svg import (
     plain,
     sideways,
 )
-from tuner.schedules import SCHEDULES, Schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

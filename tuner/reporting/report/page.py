@@ -8,13 +8,13 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from tuner.analysis.contest import contest
 from tuner.analysis.evidence import ArmRow, Evidence
-from tuner.analysis.verdict import Pair
-from tuner.errors import InputError
-from tuner.recipe import changed
-from tuner.records import Scalar, short
-from tuner.reporting import analyses, card, words
+from tuner.analysis.verdict.contest import contest
+from tuner.analysis.verdict.decision import Pair
+from tuner.catalog.training_options import changed
+from tuner.core.errors import InputError
+from tuner.core.records import Scalar, short
+from tuner.reporting import card, search_words, words
 from tuner.reporting.dossier import Dossier
 from tuner.reporting.live import clock
 from tuner.reporting.report import contest_figures, search_figures
@@ -109,26 +109,26 @@ def _search(dossier: Dossier, looks: dict[str, Style]) -> dict[str, Any]:
     important = {i.arm: search_figures.importance(i, looks[i.arm]) for i in found.importances if i.shares}
     return {
         "budget": [_panel(arm, [budget[arm]]) for arm in ranked if arm in budget],
-        "budget_rows": [row for curve in found.curves if curve.budgets for row in analyses.budget_rows(curve)],
-        "budget_notes": analyses.budget_notes(found),
+        "budget_rows": [row for curve in found.curves if curve.budgets for row in search_words.budget_rows(curve)],
+        "budget_notes": search_words.budget_notes(found),
         "slices": [
             _panel(arm, sliced[arm], "" if sliced[arm] else "no completed trial to draw", arm in unfolded)
             for arm in ranked
         ],
-        "edges": analyses.edge_notes(found),
+        "edges": search_words.edge_notes(found),
         "importance": [_panel(arm, [important[arm]]) for arm in ranked if arm in important],
-        "importance_notes": analyses.importance_notes(found.importances),
+        "importance_notes": search_words.importance_notes(found.importances),
         "sensitivity": _drawn(search_figures.sensitivity(dossier, looks)),
-        "sensitivity_notes": analyses.sensitivity_notes(found),
+        "sensitivity_notes": search_words.sensitivity_notes(found),
         "meaning": {
-            "budget": analyses.BUDGET_MEANING,
-            "importance": analyses.IMPORTANCE_MEANING,
-            "sensitivity": analyses.SENSITIVITY_MEANING,
-            "rungs": analyses.RUNGS_MEANING,
+            "budget": search_words.BUDGET_MEANING,
+            "importance": search_words.IMPORTANCE_MEANING,
+            "sensitivity": search_words.SENSITIVITY_MEANING,
+            "rungs": search_words.RUNGS_MEANING,
         },
-        "rung_head": analyses.RUNGS_HEAD,
-        "rung_rows": analyses.rung_rows(found),
-        "budget_head": analyses.BUDGET_HEAD,
+        "rung_head": search_words.RUNGS_HEAD,
+        "rung_rows": search_words.rung_rows(found),
+        "budget_head": search_words.BUDGET_HEAD,
     }
 
 
@@ -198,7 +198,7 @@ def _arm(dossier: Dossier, row: ArmRow, style: Style) -> dict[str, Any]:
         str(row.n_confirmed),
         short(row.best_value),
         str(row.n_trials),
-        analyses.diverged_share(dossier.findings, row.arm),
+        search_words.diverged_share(dossier.findings, row.arm),
         state,
         short(None if row.seconds_per_step is None else row.seconds_per_step * 1000),
         ", ".join(marks) or "-",
@@ -235,7 +235,7 @@ def _cost(evidence: Evidence) -> list[tuple[str, ...]]:
 
 
 def _searched(dossier: Dossier, row: ArmRow) -> tuple[str, ...]:
-    return row.arm, f"{row.full_runs:.3g}", analyses.diverged_share(dossier.findings, row.arm)
+    return row.arm, f"{row.full_runs:.3g}", search_words.diverged_share(dossier.findings, row.arm)
 
 
 def _step(step: str) -> str:
@@ -245,13 +245,13 @@ def _step(step: str) -> str:
 
 def _exports(evidence: Evidence) -> list[tuple[str, str]]:
     """The recommended setting in each tool's words; what a tool cannot express is said in its place."""
-    from tuner.reporting.build import Recommendation
-    from tuner.reporting.exports import TARGETS
+    from tuner.exports import TARGETS
+    from tuner.exports.finalist import export_finalist
 
-    recommendation, found = Recommendation(evidence), []
+    found = []
     for target in TARGETS:
         try:
-            found.append((target, recommendation.export(target).text))
+            found.append((target, export_finalist(evidence, target).text))
         except InputError as error:
             found.append((target, f"# {error}"))
     return found

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.analysis.edges import EDGE, Edge
-from tuner.analysis.explored import Point, used
-from tuner.analysis.sensitivity import Sensitivity, in_words
-from tuner.analysis.tuning_curves import CONFIDENCES, TuningCurve
-from tuner.records import Outcome, Scalar, short
+from tuner.analysis.searched.edges import EDGE, Edge
+from tuner.analysis.searched.points import Point, used
+from tuner.analysis.searched.sensitivity import Sensitivity, in_words
+from tuner.analysis.searched.tuning_curves import CONFIDENCES, TuningCurve
+from tuner.config.space import Dimension
+from tuner.config.widened import UPPER
+from tuner.core.records import Outcome, Scalar, short
 from tuner.reporting.dossier import Dossier
 from tuner.reporting.pictures import scale
 from tuner.reporting.report.svg import (
@@ -30,8 +32,6 @@ from tuner.reporting.report.svg import (
     sideways,
 )
 from tuner.search.shares import Importance
-from tuner.space import Dimension
-from tuner.widened import UPPER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,9 +13,9 @@ from typing import Any, final
 
 from torch import nn
 
-from tuner.errors import Place, WorkloadError, wrong
-from tuner.recipe import RECIPE
-from tuner.records import Scalar
+from tuner.catalog.training_options import RECIPE
+from tuner.core.errors import Place, WorkloadError, wrong
+from tuner.core.records import Scalar
 from tuner.training.handle import Run
 from tuner.training.loop import weights_finite
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from tuner.errors import Place, WorkloadError, wrong
+from tuner.core.errors import Place, WorkloadError, wrong
 from tuner.training.adapters.common import (
     Late,
     Reporter,

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tuner.errors import Place, WorkloadError, wrong
-from tuner.recipe import OWN_ITEMS
+from tuner.catalog.training_options import OWN_ITEMS
+from tuner.core.errors import Place, WorkloadError, wrong
 from tuner.training.adapters.common import (
     Late,
     Reporter,

@@ -1,4 +1,4 @@
-"""A schedule as torch's own scheduler class, for loops that step one; the shapes stand in ``tuner.schedules``."""
+"""A schedule as torch's own scheduler class, for loops that step one; its shape is of ``tuner.catalog.schedules``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from tuner.schedules import Schedule
+from tuner.catalog.schedules import Schedule
 from tuner.training.optimizers.bundle import MAIN, Bundle
 
 

@@ -8,10 +8,10 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from tuner.errors import Place, WorkloadError, wrong
-from tuner.recipe import complete
-from tuner.records import Scalar
-from tuner.schedules import Multipliers
+from tuner.catalog.schedules import Multipliers
+from tuner.catalog.training_options import complete
+from tuner.core.errors import Place, WorkloadError, wrong
+from tuner.core.records import Scalar
 
 MAIN = "main"
 """The name of a model's optimizer where there is only one model."""

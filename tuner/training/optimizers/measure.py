@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tuner.families import family
+from tuner.catalog.families import family
 from tuner.training.optimizers.bundle import Bundle
 from tuner.training.optimizers.table import build
 

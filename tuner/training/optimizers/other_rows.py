@@ -1,6 +1,6 @@
 """Builders of the families that torch lacks, from ``pytorch_optimizer`` and ``schedulefree``, which load when needed.
 
-What the families are stands in ``tuner.families.modern``; here is what it takes to make each class do that.
+What the families are stands in ``tuner.catalog.families.modern``; here is what it takes to make each class do that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tuner.errors import InputError
+from tuner.core.errors import InputError
 from tuner.training.optimizers.decay import with_decay
 from tuner.training.optimizers.swats import scheduled
 from tuner.training.optimizers.torch_rows import Row, Values, coupled, decoupled

@@ -10,9 +10,9 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from tuner.families import FAMILIES, LOOKAHEAD, family
-from tuner.recipe import complete, learning_rate_factor
-from tuner.records import Setting
+from tuner.catalog.families import FAMILIES, LOOKAHEAD, family
+from tuner.catalog.training_options import complete, learning_rate_factor
+from tuner.core.records import Setting
 from tuner.training.optimizers.bundle import MAIN, Bundle
 from tuner.training.optimizers.other_rows import OTHER_ROWS, ademamix, lookahead
 from tuner.training.optimizers.torch_rows import TORCH_ROWS, Row, Values

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from tuner.errors import Place, WorkloadError, wrong
-from tuner.recipe import complete
-from tuner.records import Scalar, Setting, derive_seed
+from tuner.catalog.training_options import complete
+from tuner.core.errors import Place, WorkloadError, wrong
+from tuner.core.records import Scalar, Setting, derive_seed
 from tuner.training.environment import autocast, seed_everything
 from tuner.training.optimizers import Bundle, build
 
@@ -33,9 +33,9 @@ class Workload(ABC):
     ``horizon``, ``{"epochs": 30}`` or ``{"steps": 5000}``, is how long a study trains that does not say it.
 
     ``recipe`` is what a study takes for granted that does not say it: ``{"clip_norm": 1.0}`` (see
-    :mod:`tuner.recipe`). A workload that can train with other batch sizes gives ``batch_size`` a value on the class
-    and reads ``self.batch_size`` (``steps_per_epoch`` too); so with ``label_smoothing``. Both are set before each run;
-    None refuses to have them set. ``device`` and ``precision`` are set before ``setup``.
+    :mod:`tuner.catalog.training_options`). A workload that can train with other batch sizes gives ``batch_size`` a
+    value on the class and reads ``self.batch_size`` (``steps_per_epoch`` too); so with ``label_smoothing``. Both are
+    set before each run; None refuses to have them set. ``device`` and ``precision`` are set before ``setup``.
     """
 
     metric: str = ""

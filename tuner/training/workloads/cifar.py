@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tuner.errors import Place, WorkloadError, wrong
-from tuner.records import derive_seed
+from tuner.core.errors import Place, WorkloadError, wrong
+from tuner.core.records import derive_seed
 from tuner.training.workloads.base import Batch, Workload, shuffled
 
 VARIABLE = "TUNER_CIFAR10"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from tuner.records import Setting, derive_seed
+from tuner.core.records import Setting, derive_seed
 from tuner.training.optimizers import Bundle, build
 from tuner.training.workloads.base import Batch, Workload, shuffled
 

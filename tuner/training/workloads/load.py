@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from tuner.errors import Place, WorkloadError, wrong
-from tuner.recipe import OWN_ITEMS
-from tuner.records import Scalar, WorkloadRef
+from tuner.catalog.training_options import OWN_ITEMS
+from tuner.core.errors import Place, WorkloadError, wrong
+from tuner.core.records import Scalar, WorkloadRef
 from tuner.training.workloads.base import Workload
 
 Target: TypeAlias = Workload | Callable[[Any], Any]

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from tuner.errors import Place, WorkloadError, wrong
+from tuner.core.errors import Place, WorkloadError, wrong
 from tuner.training.workloads.base import Batch, Workload, shuffled
 
 WORDS = 24

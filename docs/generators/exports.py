@@ -1,0 +1,80 @@
+"""The page on exports, with an example of each target as the code writes it; nothing is trained here."""
+
+from __future__ import annotations
+
+from tuner.core.records import Horizon, Setting
+from tuner.exports import export
+
+_SGDM = Setting(
+    "sgdm",
+    {"learning_rate": 0.08, "momentum": 0.95, "l2": 5e-4},
+    {"kind": "cosine", "warmup": 0.05},
+    {"clip_norm": 1.0, "label_smoothing": 0.1},
+)
+_ADAMW = Setting(
+    "adamw",
+    {"learning_rate": 3e-4, "weight_decay": 0.1, "beta2": 0.98},
+    {"kind": "linear", "warmup": 0.0},
+    {"clip_norm": 1.0, "precision": "bfloat16", "batch_size": 32},
+)
+_EXAMPLES = (
+    ("torch", "python", _SGDM, Horizon(9000, "steps"), "`build` is for a loop of your own, `train` is the study's."),
+    (
+        "lightning",
+        "python",
+        _SGDM,
+        Horizon(18, "epochs"),
+        "`class Model(Tuned, LightningModule)`, `Trainer(**TRAINER)`.",
+    ),
+    (
+        "huggingface",
+        "python",
+        _ADAMW,
+        Horizon(9000, "steps"),
+        "Where Trainer has no name for the optimizer or the schedule, or the schedule warms up (Trainer's warm-up\n"
+        "begins at 0, the study's at a hundredth of the peak), the text also builds `optimizers=`, which is exact.",
+    ),
+    (
+        "timm",
+        "sh",
+        _SGDM,
+        Horizon(20, "epochs"),
+        "For `train.py` of timm 1.0.31. It counts epochs, whole ones: a study in steps wants `--epochs N`. Biases and\n"
+        "tensors of one dimension do not decay, as in the study; a norm of more dimensions does.",
+    ),
+    ("yaml", "yaml", _SGDM, None, "It reads back to the same setting, whatever the other study's recipe is."),
+)
+
+
+def markdown() -> str:
+    """Return the page ``docs/exports.md``."""
+    parts = [_HEAD]
+    for to, language, setting, horizon, said in _EXAMPLES:
+        text = export(
+            setting, to, horizon=horizon, about=(f"Recommended by study 'digits': arm {setting.family}, trial 7.",)
+        ).text
+        parts.append(f"## {to}\n\n{said}\n\n```{language}\n{text}```\n")
+    return "\n".join(parts)
+
+
+_HEAD = """# Exports
+
+Written by `python docs/generate.py`; a test fails when it is stale.
+
+`tuner export NAME --to torch` writes what a study recommends as code to paste (`--arm ARM`: another arm's finalist;
+`--steps N` or `--epochs N`: for another horizon than the study's; `--out FILE`). In Python:
+`print(study.recommend().export("torch").text)`; `.notes` is what the target leaves to you, and stands in a comment at
+the top of the text, too. What a target does not have at all is refused with exit code 2.
+
+| target | what it is | what it needs |
+|---|---|---|
+| `torch` | param groups, optimizer, schedule, loop; every family and schedule | torch, the family's library |
+| `lightning` | a mixin with `configure_optimizers`, and the Trainer's arguments | the same, lightning |
+| `huggingface` | `TrainingArguments`, and `optimizers=` where they do not say it exactly | the same, transformers 5 |
+| `timm` | options of `train.py`; seventeen families, eleven schedules | timm |
+| `yaml` | the entry `current` of a study file | tuner |
+
+None but `yaml` needs tuner. L2 and decoupled decay are what they were in the study: where a class lacks one of the two,
+the code extends it by a step of its own. The tests train with each text and compare weights and rates with the study's
+own loop: every family and every schedule for torch, all that timm has, a selection for Lightning and Hugging Face.
+"""

@@ -1,0 +1,79 @@
+"""The best settings of an earlier study, for a later one to start from; nothing is read or stored here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from tuner.catalog.training_options import OWN_ITEMS, changed, pattern_of
+from tuner.config.initial_settings import Known
+from tuner.config.spec import StudySpec
+from tuner.core.records import Outcome, Phase, RunRecord, Setting, Source, TrialRecord, short
+
+BEST = 3
+"""So many settings of each arm are carried over."""
+_BATCHES = (*OWN_ITEMS, "batch_reference")
+
+
+def best_settings(
+    spec: StudySpec,
+    trials: Sequence[TrialRecord],
+    runs: Sequence[RunRecord],
+    families: Collection[str],
+    workload: str,
+) -> tuple[Known, ...]:
+    """Return the best distinct settings of each arm whose family is wanted, by the search's value at the full horizon.
+
+    ``workload`` is the path of the later study's: batch size, label smoothing and patterns on parameter names are
+    carried over to the same one only, and what the earlier workload took for granted is not carried over at all.
+    """
+    values = {
+        (run.spec.arm, run.spec.trial): run.value
+        for run in runs
+        if run.spec.phase is Phase.EXPLORE
+        and run.outcome is Outcome.COMPLETED
+        and run.spec.horizon == spec.horizon
+        and run.value is not None
+        and math.isfinite(run.value)
+    }
+    found: list[Known] = []
+    for arm in dict.fromkeys(trial.arm for trial in trials):
+        tried = [t for t in trials if t.arm == arm and t.setting.family in families and (arm, t.index) in values]
+        tried.sort(key=lambda t: (-spec.sign * values[t.arm, t.index], t.index))
+        distinct = {t.setting.fingerprint: t for t in reversed(tried)}
+        best = [t for t in tried if distinct[t.setting.fingerprint] is t][:BEST]
+        found += [_known(spec, trial, values[arm, trial.index], workload) for trial in best]
+    return tuple(found)
+
+
+def started_from(spec: StudySpec, trials: Sequence[TrialRecord]) -> dict[str, int]:
+    """Return how many settings of each study named by ``warm_start`` were tried first."""
+    found = dict.fromkeys(spec.warm_start, 0)
+    for trial in trials:
+        if trial.source is Source.EARLIER:
+            origin = spec.space.arm(trial.arm).origins.get(trial.setting.fingerprint, "")
+            name = next((name for name in found if origin.startswith(_origin(name))), None)
+            if name is not None:
+                found[name] += 1
+    return found
+
+
+def _origin(study: str) -> str:
+    return f"study {study}, "
+
+
+def _known(spec: StudySpec, trial: TrialRecord, value: float, workload: str) -> Known:
+    same = spec.workload.path == workload
+    origin = f"{_origin(spec.name)}{trial.arm} trial {trial.index}: {spec.metric} {short(value)}"
+    if not same:
+        origin += f" on {spec.workload.path}"
+    return Known(trial.setting.family, _written(spec, trial.setting, same), Source.EARLIER, origin)
+
+
+def _written(spec: StudySpec, setting: Setting, same: bool) -> Mapping[str, Any]:
+    granted = spec.workload_recipe
+    items = {key: value for key, value in changed(setting.recipe).items() if granted.get(key) != value}
+    if not same:
+        items = {key: value for key, value in items.items() if key not in _BATCHES and pattern_of(key) is None}
+    return {**setting.hyperparameters, "schedule": dict(setting.schedule), "recipe": items}

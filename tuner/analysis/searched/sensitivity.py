@@ -1,0 +1,109 @@
+"""How sensitive an arm is to its learning rate: over how wide a range of rates good trials were found.
+
+Only completed trials at the full horizon enter; what a trial's other settings did is not taken out, so the width is a
+lower bound: a rate between two good ones may have had bad company.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuner.analysis.searched.points import Point, Points, rate_dimension
+from tuner.config.space import Dimension
+from tuner.config.spec import StudySpec
+from tuner.core.records import Outcome, short
+
+FEWEST = 5
+_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """Rates from ``low`` to ``high`` came within ``tolerance`` (in the metric's unit) of the arm's best value.
+
+    ``decades`` is that range's width, ``searched`` the width of what the search covers, both as log10 ratios.
+    ``n`` completed trials tell, ``good`` of them are within the tolerance. ``cliff`` is how many decades above the
+    best rate the nearest diverged trial lies (None: none above). ``reason`` says why there is no width.
+    """
+
+    arm: str
+    name: str
+    n: int
+    tolerance: float | None = None
+    best: float | None = None
+    low: float | None = None
+    high: float | None = None
+    decades: float | None = None
+    searched: float | None = None
+    good: int = 0
+    cliff: float | None = None
+    reason: str = ""
+
+
+def sensitivities(spec: StudySpec, points: Points, min_effect: float | None) -> tuple[Sensitivity, ...]:
+    """Return one row per arm; the tolerance is what matters in practice, and where nobody knows, see ``_tenth``."""
+    return tuple(sensitivity(arm.arm, rate_dimension(arm), points[arm.arm], spec.sign, min_effect) for arm in spec.arms)
+
+
+def sensitivity(
+    arm: str, dimension: Dimension | None, points: Sequence[Point], sign: int, tolerance: float | None
+) -> Sensitivity:
+    """Return over how many decades of the rate good trials lie; see :class:`Sensitivity`."""
+    if dimension is None:
+        return Sensitivity(arm, "learning_rate", 0, reason="its learning rate was not searched")
+    name = dimension.name
+    rows = [(_rate(p, name), p.value * sign) for p in points if p.value is not None and _rate(p, name) is not None]
+    if len(rows) < FEWEST:
+        return Sensitivity(arm, name, len(rows), reason=f"{len(rows)} completed trials; it takes at least {FEWEST}")
+    scores = np.array([score for _, score in rows])
+    rates = np.array([rate for rate, _ in rows], dtype=float)
+    if tolerance is None or tolerance <= 0:
+        tolerance = _tenth(scores)
+    best = float(rates[scores.argmax()])
+    good = rates[scores >= scores.max() - tolerance]
+    low, high = float(good.min()), float(good.max())
+    bad = [rate for p in points if p.outcome is Outcome.DIVERGED and (rate := _rate(p, name)) is not None]
+    above = [math.log10(rate / best) for rate in bad if rate > best]
+    return Sensitivity(
+        arm,
+        name,
+        len(rows),
+        tolerance=float(tolerance),
+        best=best,
+        low=low,
+        high=high,
+        decades=math.log10(high / low),
+        searched=math.log10(dimension.high / dimension.low),
+        good=len(good),
+        cliff=min(above, default=None),
+    )
+
+
+def _tenth(scores: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    """A tenth of the way from the best value to the middle one, where no smallest effect is known."""
+    return _SHARE * float(scores.max() - np.median(scores))
+
+
+def _rate(point: Point, name: str) -> float | None:
+    found = point.coordinate(name)
+    return float(found) if isinstance(found, int | float) and found > 0 else None
+
+
+def in_words(found: Sensitivity) -> str:
+    """Say it in a sentence.
+
+    >>> in_words(Sensitivity("sgd", "learning_rate", 8, 0.01, 0.3, 0.1, 1.0, 1.0, 4.0, 3))
+    'rates from 0.1 to 1 (1 of 4 decades searched) came within 0.01 of the best: 3 of 8 trials'
+    """
+    if found.decades is None or found.searched is None:
+        return found.reason
+    span = f"rates from {short(found.low)} to {short(found.high)}" if found.good > 1 else f"only {short(found.best)}"
+    width = f"{found.decades:.2g} of {found.searched:.2g} decades searched"
+    text = f"{span} ({width}) came within {short(found.tolerance)} of the best: {found.good} of {found.n} trials"
+    if found.cliff is not None:
+        text += f"; the nearest diverged trial lies {found.cliff:.2g} decades above the best rate"
+    return text

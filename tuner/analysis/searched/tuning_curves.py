@@ -1,0 +1,131 @@
+"""Best-at-budget curves: what the best of k trials of an arm comes to, with simultaneous bands.
+
+The curve of medians and its exact bands are those of Lourie, Cho and He 2023 (arXiv 2311.09480), by their library
+opda. They hold for independent trials only, so what a model proposed after looking at results never enters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from tuner.analysis.searched.points import Point, Points
+from tuner.config.spec import StudySpec
+from tuner.core.records import Outcome, Source
+
+FEWEST = 4
+CONFIDENCES = (0.9, 0.95)
+_EXACT_UP_TO = 100
+"""Up to so many trials the bands are tightened by simulation; above, Kolmogorov and Smirnov's are narrow enough."""
+_SEED = 20_260_103
+
+Ranks = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Bounds for the whole curve at once, per budget; None where these trials do not bound it on that side."""
+
+    confidence: float
+    worst: tuple[float | None, ...]
+    best: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TuningCurve:
+    """``median[i]`` is the median of the best of ``budgets[i]`` independent trials, in the metric's unit.
+
+    None where that median is a diverged trial. ``reason`` says why there is no curve, or what to know about it.
+    """
+
+    arm: str
+    n: int
+    diverged: int
+    budgets: tuple[int, ...] = ()
+    median: tuple[float | None, ...] = ()
+    bands: tuple[Band, ...] = ()
+    reason: str = ""
+
+    def band(self, confidence: float) -> Band:
+        return next(band for band in self.bands if band.confidence == confidence)
+
+
+def tuning_curves(spec: StudySpec, points: Points) -> tuple[TuningCurve, ...]:
+    """Return one curve per arm, in the space's order."""
+    return tuple(tuning_curve(arm.arm, points[arm.arm], spec.sign) for arm in spec.arms)
+
+
+def tuning_curve(arm: str, points: Sequence[Point], sign: int) -> TuningCurve:
+    """Return the curve of one arm, from its independent trials; diverged and failed ones count as the worst."""
+    mine = [point for point in points if point.independent]
+    short = sum(point.outcome is Outcome.PRUNED for point in mine)
+    bad = sum(point.outcome in (Outcome.DIVERGED, Outcome.FAILED) for point in mine)
+    reason = _why_not(len(mine), short, bad)
+    if reason:
+        return TuningCurve(arm, len(mine), bad, reason=reason)
+    scores = sorted(-math.inf if point.value is None else point.value * sign for point in mine)
+    ladder = [-math.inf, *scores, math.inf]
+
+    def at(ranks: Ranks) -> tuple[float | None, ...]:
+        return tuple(sign * ladder[rank + 1] if math.isfinite(ladder[rank + 1]) else None for rank in ranks)
+
+    ranks = {confidence: band_ranks(len(mine), confidence) for confidence in CONFIDENCES}
+    return TuningCurve(
+        arm,
+        len(mine),
+        bad,
+        budgets=tuple(range(1, len(mine) + 1)),
+        median=at(ranks[CONFIDENCES[0]][1]),
+        bands=tuple(Band(level, at(low), at(high)) for level, (low, _, high) in ranks.items()),
+        reason=_how_independent(mine),
+    )
+
+
+def _why_not(n: int, short: int, bad: int) -> str:
+    if short:
+        rest = "none of them did" if short == n else "those that did were selected"
+        return f"{short} of {n} independent trials never reached the full horizon, {rest}; fidelity: full shows a curve"
+    if n < FEWEST:
+        return f"{n} independent trials (Sobol or random) at the full horizon; a curve takes at least {FEWEST}"
+    return f"all {n} independent trials diverged or failed" if bad == n else ""
+
+
+def _how_independent(points: Sequence[Point]) -> str:
+    sources = {point.trial.source for point in points}
+    if Source.RECORDED in sources:
+        return "The recording does not say how they were proposed: the bands hold if it was at random"
+    if Source.SOBOL in sources:
+        return "Sobol points are spread more evenly than independent draws: the bands are approximate, usually too wide"
+    return ""
+
+
+@lru_cache(maxsize=256)
+def band_ranks(n: int, confidence: float) -> tuple[Ranks, Ranks, Ranks]:
+    """Return which of n sorted trials bounds the median of the best of 1, ..., n from below, is it, bounds it above.
+
+    0 is the worst trial, n - 1 the best; -1 and n: none of them bounds it. Only ranks matter, so the band holds for
+    every distribution, ties included.
+
+    >>> band_ranks(4, 0.9)
+    ((-1, 0, 0, 1), (1, 2, 3, 3), (4, 4, 4, 4))
+    """
+    from opda.nonparametric import EmpiricalDistribution
+
+    lower, point, upper = EmpiricalDistribution.confidence_bands(
+        np.arange(n, dtype=float),
+        confidence,
+        a=-1.0,
+        b=float(n),
+        method="ld_equal_tailed" if n <= _EXACT_UP_TO else "ks",
+        generator=np.random.default_rng(_SEED),
+        n_jobs=1,
+    )
+    budgets = np.arange(1, n + 1)
+    below, middle, above = (
+        tuple(int(rank) for rank in cdf.quantile_tuning_curve(budgets)) for cdf in (upper, point, lower)
+    )
+    return below, middle, above

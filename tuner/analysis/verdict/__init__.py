@@ -1,0 +1,1 @@
+"""The rule: finalists, looks, contest, decision, families, and the runs that it asks for next."""

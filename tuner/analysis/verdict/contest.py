@@ -1,0 +1,206 @@
+"""The contest of the finalists, look by look: who leads, who is out, who is recommended; no words, no intervals.
+
+Cheap and a pure function of the records, because the plan of the next runs asks it after every batch.
+
+The rule. Pairs of finalists are compared on their common seeds by the exact two-sided sign-flip test (``flips.py``)
+in the direction of the mean difference, at the looks and levels of ``looks.py``. A look counts when every arm still in
+has ended all of its seeds. At each look the leader is the arm with the best mean; an arm that the leader beats at the
+look's level is out, and trains no further seed. The leader is *better* when it alone is left: it beat every other arm,
+each at the study's alpha in total (intersection-union test: Berger 1982, Technometrics 24(4)), or beat the one who had.
+A diverged or failed run is never dropped: it loses its pair. A run lost with its machine is a missing pair.
+
+Equivalence (TOST, Schuirmann 1987) is asked at the planned look and later ones, at alpha: a tie needs every arm still
+in to be equivalent to the leader within ±min_effect, and to have a completed run on fresh seeds: to diverge alike is no
+tie. Where no arm has one, the best of the search leads. Ties go to the cheapest: optimizer state per parameter, then
+hyperparameters to tune, then seconds per step (differences below 10 % are noise), then the better mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuner.analysis.statistics.estimates import Array, equivalent
+from tuner.analysis.statistics.flips import sign_flip_p
+from tuner.analysis.verdict.finalists import finalists, search_values
+from tuner.analysis.verdict.looks import Look, looks_of
+from tuner.analysis.verdict.samples import Samples, collect, differences, mean, noise, outside_noise
+from tuner.config.spec import StudySpec
+from tuner.core.records import Phase, RunRecord, State, TrialRecord
+
+WINNER, TIE, INCONCLUSIVE, SINGLE = "winner", "tie", "inconclusive", "single"
+GIVEN, OUTSIDE, COMPARED = "given", "outside", "comparison"
+_AS_FAST = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Where the contest stands. ``dropped`` maps an arm to the seeds after which it was out.
+
+    ``min_effect_source`` tells whether the smallest difference that matters was given, or is one standard deviation of
+    the seed noise, measured outside the comparison or (where nothing else was there) on the compared runs.
+    ``reached`` is the last look that counted, ``ahead`` the next one that wants runs (None: no more are planned,
+    or none is needed). ``recommended`` is an arm; None only if there is no finalist.
+    """
+
+    chosen: Mapping[str, int]
+    samples: Samples
+    looks: tuple[Look, ...]
+    reached: Look | None
+    ahead: Look | None
+    alive: tuple[str, ...]
+    dropped: Mapping[str, int]
+    leader: str | None
+    kind: str
+    recommended: str | None
+    min_effect: float
+    min_effect_source: str
+
+    @property
+    def min_effect_given(self) -> bool:
+        return self.min_effect_source == GIVEN
+
+
+def contest(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Contest:
+    """Fix the finalists, then walk through the looks that are complete."""
+    chosen = finalists(spec, trials, runs)
+    samples = collect(spec, runs, chosen)
+    looks = looks_of(spec, len(chosen)) if chosen else ()
+    alive, leader = tuple(chosen), _leader(samples.at(), chosen)
+    dropped: dict[str, int] = {}
+    reached: Look | None = None
+    for look in looks:
+        if not samples.complete(alive, look.seeds):
+            break
+        table = samples.at(look.seeds)
+        reached, leader = look, _leader(table, alive)
+        assert leader is not None
+        out = [arm for arm in alive if arm != leader and beats(table[leader], table[arm], look)]
+        dropped |= dict.fromkeys(out, look.seeds)
+        alive = tuple(arm for arm in alive if arm not in dropped)
+        if len(alive) == 1 < len(chosen):
+            break
+    if samples.barren:
+        leader = _best_of_search(spec, runs, chosen)
+    margin, source = _margin(spec, runs, samples, reached)
+    equal = _equals(spec, samples, reached, alive, leader, margin)
+    kind = _kind(chosen, samples, alive, equal)
+    table = samples.at(reached.seeds if reached else None)
+    return Contest(
+        chosen=chosen,
+        samples=samples,
+        looks=looks,
+        reached=reached,
+        ahead=None if kind == WINNER else _next(looks, reached),
+        alive=alive,
+        dropped=dropped,
+        leader=leader,
+        kind=kind,
+        recommended=_cheapest(spec, runs, alive, table) if kind == TIE else leader,
+        min_effect=margin,
+        min_effect_source=source,
+    )
+
+
+def beats(a: Array, b: Array, look: Look) -> bool:
+    """Whether ``a`` is better than ``b`` on the look's first seeds, at its level."""
+    rows = differences(a[: look.seeds], b[: look.seeds])
+    return bool(len(rows)) and float(rows.mean()) > 0 and sign_flip_p(rows) <= look.level
+
+
+def pair_rows(state: Contest, a: str, b: str) -> Array:
+    """Return the paired differences a - b: up to the look at which one of the two was out, else all there are.
+
+    So the p that is shown is the p that decided.
+    """
+    decided = [state.dropped[arm] for arm in (a, b) if arm in state.dropped]
+    table = state.samples.at(min(decided, default=None))
+    return differences(table[a], table[b])
+
+
+def seconds_per_step(runs: Sequence[RunRecord]) -> dict[str, float]:
+    """Return arm -> training seconds per optimizer step, over the ended runs of search and confirmation."""
+    seconds: dict[str, float] = defaultdict(float)
+    steps: dict[str, int] = defaultdict(int)
+    for run in sorted(runs, key=lambda run: run.run_id):
+        counts = run.spec.phase in (Phase.EXPLORE, Phase.CONFIRM) and run.state is State.ENDED
+        if counts and run.result is not None and run.result.step > 0 and run.result.train_seconds > 0:
+            seconds[run.spec.arm] += run.result.train_seconds
+            steps[run.spec.arm] += run.result.step
+    return {arm: seconds[arm] / steps[arm] for arm in steps}
+
+
+def _kind(chosen: Mapping[str, int], samples: Samples, alive: tuple[str, ...], equal: bool) -> str:
+    if len(chosen) == 1:
+        return SINGLE
+    if samples.empty:
+        return INCONCLUSIVE
+    if len(alive) == 1:
+        return WINNER
+    return TIE if equal else INCONCLUSIVE
+
+
+def _margin(spec: StudySpec, runs: Sequence[RunRecord], samples: Samples, reached: Look | None) -> tuple[float, str]:
+    """The smallest difference that matters, and where it comes from."""
+    given = spec.confirmation.min_effect
+    if given is not None:
+        return given, GIVEN
+    outside = outside_noise(spec, runs)
+    if outside is not None:
+        return outside, OUTSIDE
+    return noise(row[: reached.seeds if reached else None] for row in samples.scores.values()), COMPARED
+
+
+def _equals(
+    spec: StudySpec, samples: Samples, reached: Look | None, alive: tuple[str, ...], leader: str | None, margin: float
+) -> bool:
+    if reached is None or reached.interim or leader is None:
+        return False
+    if not all(samples.measured(arm, reached.seeds) for arm in alive):
+        return False
+    table = samples.at(reached.seeds)
+    others = (arm for arm in alive if arm != leader)
+    return all(equivalent(differences(table[leader], table[arm]), margin, spec.confirmation.alpha) for arm in others)
+
+
+def _leader(table: Mapping[str, Array], arms: Sequence[str] | Mapping[str, int]) -> str | None:
+    """The arm with the best mean on the seeds that all have, or on its own where there is no such seed."""
+    order = list(arms)
+    if not order:
+        return None
+    common = ~np.isnan([table[arm] for arm in order]).any(axis=0)
+    scores = {arm: mean(table[arm][common] if common.any() else table[arm]) for arm in order}
+    return max(order, key=lambda arm: (scores[arm], -order.index(arm)))
+
+
+def _best_of_search(spec: StudySpec, runs: Sequence[RunRecord], chosen: Mapping[str, int]) -> str | None:
+    values = search_values(spec, runs)
+    order = list(chosen)
+    scores = {arm: values[key] * spec.sign if (key := (arm, chosen[arm])) in values else -math.inf for arm in order}
+    return max(order, key=lambda arm: (scores[arm], -order.index(arm)), default=None)
+
+
+def _next(looks: tuple[Look, ...], reached: Look | None) -> Look | None:
+    ahead = [look for look in looks if reached is None or look.seeds > reached.seeds]
+    return ahead[0] if ahead else None
+
+
+def costs_known(spec: StudySpec, arms: Sequence[str]) -> bool:
+    """Whether state and settings of all these arms can be compared; those of a recorded arm may be unknown."""
+    return all(spec.space.arm(arm).family.known for arm in arms)
+
+
+def _cheapest(
+    spec: StudySpec, runs: Sequence[RunRecord], arms: tuple[str, ...], table: Mapping[str, Array]
+) -> str | None:
+    costs = {arm: spec.space.arm(arm).family.cost for arm in arms}
+    best = [arm for arm in arms if costs[arm] == min(costs.values())] if costs_known(spec, arms) else list(arms)
+    pace = seconds_per_step(runs)
+    timed = [pace[arm] for arm in best if arm in pace]
+    if len(timed) == len(best) > 1:
+        best = [arm for arm in best if pace[arm] <= _AS_FAST * min(timed)]
+    return _leader(table, best)

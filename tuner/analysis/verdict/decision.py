@@ -1,0 +1,198 @@
+"""The verdict in full: its kind, its words, the table of pairs, what would settle an open one.
+
+The rule itself stands in ``contest.py`` (elimination at the looks), ``looks.py`` (what each look may spend) and
+``flips.py`` and ``stats.py`` (the test of a pair, equivalence, intervals); sources there. This is the claim about the
+finalists' *settings*: fresh seeds, common to all arms, decide it. The larger claim, that one *family* is better, has to
+resample the luck of the search as well: ``family.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuner.analysis.statistics.estimates import Array, bootstrap_interval, equivalent, holm, prob_better
+from tuner.analysis.statistics.flips import sign_flip_p
+from tuner.analysis.verdict.advice import MOST, seeds_needed
+from tuner.analysis.verdict.contest import INCONCLUSIVE, SINGLE, TIE, WINNER, Contest, beats, costs_known, pair_rows
+from tuner.analysis.verdict.looks import smallest_decisive
+from tuner.analysis.verdict.samples import differences, mean, there
+from tuner.catalog.families import UNKNOWN
+from tuner.config.spec import StudySpec
+from tuner.core.records import short
+
+NOT_ASSESSED = "not_assessed"
+FEWEST_PAIRS = 6
+"""With fewer pairs no sign-flip test reaches 0.05."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``kind`` is winner, tie, inconclusive, or single (one arm only: nothing to compare).
+
+    ``reason`` says why in a sentence or two; ``seeds_needed`` is the total per arm (None: more than 1,000, unknown,
+    or not needed). ``arm`` is None unless there is a winner.
+    """
+
+    kind: str
+    arm: str | None
+    camp: str | None
+    seeds_needed: int | None
+    sentence: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two finalists on their common seeds; ``difference`` is a - b in the metric's unit."""
+
+    a: str
+    b: str
+    difference: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p: float
+    p_holm: float
+    prob_a_better: float | None
+    n_pairs: int
+    verdict: str
+
+
+def pairs_of(spec: StudySpec, state: Contest) -> tuple[Pair, ...]:
+    """Return the table of pairs of finalists; see ``pair_rows`` for the seeds that enter."""
+    arms = list(state.chosen)
+    names = [(a, b) for i, a in enumerate(arms) for b in arms[i + 1 :]]
+    rows = [pair_rows(state, a, b) for a, b in names]
+    ps = [sign_flip_p(row) for row in rows]
+    return tuple(
+        _pair(spec, state, a, b, row, p, adjusted)
+        for (a, b), row, p, adjusted in zip(names, rows, ps, holm(ps), strict=True)
+    )
+
+
+def _pair(spec: StudySpec, state: Contest, a: str, b: str, row: Array, p: float, adjusted: float) -> Pair:
+    low, high = bootstrap_interval(row, 1.0 - spec.confirmation.alpha) or (None, None)
+    if spec.sign < 0 and low is not None and high is not None:
+        low, high = -high, -low
+    return Pair(
+        a=a,
+        b=b,
+        difference=float(row.mean()) * spec.sign if len(row) else None,
+        ci_low=low,
+        ci_high=high,
+        p=p,
+        p_holm=adjusted,
+        prob_a_better=prob_better(row),
+        n_pairs=len(row),
+        verdict=_pair_verdict(spec, state, a, b),
+    )
+
+
+def _pair_verdict(spec: StudySpec, state: Contest, a: str, b: str) -> str:
+    """The pair by itself: decided at any look that both took part in, else equal at the last one, else open."""
+    last = min(state.dropped.get(a, 10**9), state.dropped.get(b, 10**9), state.reached.seeds if state.reached else 0)
+    for look in state.looks:
+        if look.seeds > last:
+            break
+        table = state.samples.at(look.seeds)
+        if beats(table[a], table[b], look):
+            return "a"
+        if beats(table[b], table[a], look):
+            return "b"
+        equal = equivalent(differences(table[a], table[b]), state.min_effect, spec.confirmation.alpha)
+        equal = equal and all(state.samples.measured(arm, last) for arm in (a, b))
+        if look.seeds == last and not look.interim and equal:
+            return TIE
+    return INCONCLUSIVE
+
+
+def verdict_of(spec: StudySpec, state: Contest) -> Verdict:
+    """Word the verdict, and say what would settle an open one."""
+    assert state.recommended is not None
+    if state.kind == WINNER:
+        camp = _common_camp(spec, (state.recommended,))
+        return Verdict(WINNER, state.recommended, camp, None, _winner_sentence(spec, state), _winner_reason(state))
+    if state.kind == SINGLE:
+        what = "a confirmed setting" if spec.recording and spec.recording.seeds else "a completed run"
+        text = f"Only {state.recommended} has {what}, so there is nothing to compare it with."
+        return Verdict(SINGLE, None, None, None, text, "one arm with results")
+    if state.kind == TIE:
+        return Verdict(TIE, None, _common_camp(spec, state.alive), None, _tie_sentence(spec, state), _tie_reason(state))
+    return _open(spec, state)
+
+
+def _common_camp(spec: StudySpec, arms: Sequence[str]) -> str | None:
+    """A tie inside one camp still says that camp's arms are the best ones; a recorded arm's may be unknown."""
+    camps = {spec.space.arm(arm).family.camp for arm in arms}
+    return camps.pop() if len(camps) == 1 and UNKNOWN not in camps else None
+
+
+def _winner_sentence(spec: StudySpec, state: Contest) -> str:
+    best = state.recommended
+    assert best is not None
+    others = [arm for arm in state.chosen if arm != best]
+    gaps = {arm: pair_rows(state, best, arm) for arm in others}
+    nearest = min(others, key=lambda arm: float(gaps[arm].mean()) if len(gaps[arm]) else 0.0)
+    gap = gaps[nearest]
+    beaten = nearest if len(others) == 1 else f"every other arm (the nearest is {nearest})"
+    return (
+        f"The settings of {best} are better than those of {beaten}: by {short(float(gap.mean()))} in {spec.metric} "
+        f"on {len(gap)} common fresh seeds."
+    )
+
+
+def _winner_reason(state: Contest) -> str:
+    assert state.reached is not None
+    when = ", ".join(f"{arm} after {seeds} seeds" for arm, seeds in state.dropped.items())
+    return f"beaten in the paired sign-flip test: {when}"
+
+
+def _tie_sentence(spec: StudySpec, state: Contest) -> str:
+    arms = " and ".join(state.alive) if len(state.alive) == 2 else ", ".join(state.alive)
+    best = "the cheapest of them" if costs_known(spec, state.alive) else "the faster, else the better on average"
+    return (
+        f"No practical difference between {arms}: {spec.metric} differs by less than {short(state.min_effect)}. "
+        f"{state.recommended} is recommended as {best}."
+    )
+
+
+def _tie_reason(state: Contest) -> str:
+    source = "as asked" if state.min_effect_given else "one standard deviation of the seed noise"
+    return f"equivalent within ±{short(state.min_effect)} ({source}) by two one-sided tests"
+
+
+def _open(spec: StudySpec, state: Contest) -> Verdict:
+    leader = state.recommended
+    if state.samples.empty:
+        done = "nothing was trained on fresh seeds" if not state.looks else "no run on fresh seeds has ended yet"
+        text = f"Undecided: {done}. {leader} had the best value in the search, which favours lucky runs."
+        return Verdict(INCONCLUSIVE, None, None, None, text, done)
+    needed = seeds_needed(spec, state)
+    reasons = [_progress(state), _floor(spec, state)]
+    if needed is None:
+        seen = min(len(there(state.samples.scores[arm])) for arm in state.alive)
+        reasons.append(
+            f"more than {MOST:,} seeds per arm would be needed" if seen > 1 else "too few seeds to say how many"
+        )
+    reason = "; ".join(part for part in reasons if part)
+    means = {arm: mean(row) for arm, row in state.samples.at().items()}
+    rivals = [arm for arm in state.alive if arm != leader]
+    nearest = max(rivals, key=lambda arm: means[arm])
+    advice = f" About {needed} seeds per arm in all would settle it." if needed else ""
+    text = f"Undecided: {leader} leads {nearest} on fresh seeds, but not by enough to be sure.{advice}"
+    return Verdict(INCONCLUSIVE, None, None, needed, text, reason)
+
+
+def _progress(state: Contest) -> str:
+    if state.ahead is None:
+        return f"neither better nor equivalent after {len(state.samples.seeds)} seeds per arm"
+    seen = min(int(state.samples.ended[arm].sum()) for arm in state.alive)
+    return f"the confirmation is not finished: {seen} of {state.ahead.seeds} seeds per arm"
+
+
+def _floor(spec: StudySpec, state: Contest) -> str:
+    planned = state.looks[-1]
+    least = smallest_decisive(planned.level)
+    if planned.seeds >= least:
+        return ""
+    return f"{planned.seeds} pairs can never be significant at {spec.confirmation.alpha:g}: it takes {least}"

@@ -1,0 +1,234 @@
+"""The larger claim, that one *family* is better here: the luck of the search is resampled, not only that of the seeds.
+
+Two arms with the same space find different finalists, and a seed test tells those apart in half of the studies. But
+their independent trials (Sobol or random, proposed without a look at results) are exchangeable between them, so a
+permutation test of the trials' values at the full horizon errs in at most alpha of studies (Fisher 1935; Phipson &
+Smyth 2010, arXiv 1603.05766). A family is better only if its finalist won on fresh seeds *and* this test agrees with
+it against every other arm (intersection-union: Berger 1982); so the error of the whole procedure is at most alpha. A
+camp is better if the arms of all other camps are beaten so. Sobol points of one arm lie more evenly than independent
+ones, which makes the test more careful, not less.
+
+The statistic compares tuning curves: the expected best of k of the arm's trials, averaged over all k (a U-statistic:
+Dodge et al. 2019, arXiv 1909.03004), of ranks in both arms together. So neither how bad the bad trials are nor the
+metric's scale matters; diverged and failed trials are the worst. Which settings are better is said in ``verdict.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+from scipy import stats
+
+from tuner.analysis.searched.points import Point, Points, explored
+from tuner.analysis.searched.spending import spent, unequal
+from tuner.analysis.statistics.estimates import Array
+from tuner.analysis.verdict.contest import INCONCLUSIVE, SINGLE, TIE, WINNER, Contest
+from tuner.analysis.verdict.decision import NOT_ASSESSED, Verdict
+from tuner.catalog.families import UNKNOWN
+from tuner.config.spec import OPTIMISE, StudySpec
+from tuner.core.records import Outcome, RunRecord, Source, TrialRecord, short
+
+EXACT_UP_TO = 20_000
+"""Up to so many ways to deal the trials all are counted; above, ``MONTE_CARLO`` random ones."""
+MONTE_CARLO = 19_999
+AGREEING = 0.9
+"""A tie needs the gap of the best trials within ±min_effect in this share of half-samples."""
+_HALVES = 1_000
+_SEED = 20_260_104
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyVerdict:
+    """``kind`` is winner, tie, inconclusive, or not_assessed; ``reason`` says why in a sentence.
+
+    A winner has a ``camp``, and an ``arm`` unless only the camp is shown to be better. ``p`` is the largest of the
+    permutation tests that decided (None: none did), ``seeds_needed`` that of the finalists' verdict.
+    """
+
+    kind: str
+    reason: str
+    arm: str | None = None
+    camp: str | None = None
+    seeds_needed: int | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Searches:
+    """Per arm the scores (more is better, -inf the worst) of its independent trials, or why they say nothing."""
+
+    scores: Mapping[str, Array]
+    unfit: Mapping[str, str] = field(default_factory=dict)
+
+    def refusal(self, a: str, b: str, alpha: float) -> str:
+        """Why two arms' searches cannot be compared; empty if they can."""
+        for arm in (a, b):
+            if arm in self.unfit:
+                return self.unfit[arm]
+        few = min((a, b), key=lambda arm: len(self.scores[arm]))
+        sizes = [len(self.scores[arm]) for arm in (a, b)]
+        if 2.0 / math.comb(sum(sizes), sizes[0]) <= alpha:
+            return ""
+        least = fewest_trials(alpha)
+        return (
+            f"{few} has {len(self.scores[few])} independent trials (Sobol or random) at the full horizon, and the luck"
+            f" of a search is judged from {least} at least; raise budget.trials_per_arm, or take sampler: random"
+        )
+
+
+def family_verdict(
+    spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest, verdict: Verdict
+) -> FamilyVerdict:
+    """Judge the families, given the verdict about their finalists."""
+    arms = list(state.chosen)
+    if state.kind == SINGLE:
+        return FamilyVerdict(NOT_ASSESSED, "one arm only: there is no other family to compare it with")
+    if state.samples.empty:
+        return FamilyVerdict(NOT_ASSESSED, "no finalist was trained on fresh seeds, and a family needs that first")
+    if spec.allocation == OPTIMISE:
+        return FamilyVerdict(NOT_ASSESSED, unequal(spent(spec, runs)))
+    searches = searches_of(spec, explored(spec, trials, runs), arms)
+    alpha = spec.confirmation.alpha
+    if state.kind == WINNER and verdict.arm is not None:
+        return _winner(spec, searches, verdict.arm, [arm for arm in arms if arm != verdict.arm])
+    pairs = list(combinations(arms, 2))
+    refused = next((text for a, b in pairs if (text := searches.refusal(a, b, alpha))), "")
+    if refused:
+        return FamilyVerdict(NOT_ASSESSED, refused)
+    if state.kind != TIE:
+        text = "the finalists' settings are not told apart yet, so neither are the families"
+        return FamilyVerdict(INCONCLUSIVE, text, seeds_needed=verdict.seeds_needed)
+    share = min(share_within(searches.scores[a], searches.scores[b], state.min_effect) for a, b in pairs)
+    within = f"within ±{short(state.min_effect)} in {100 * share:.0f} % of half-samples of the searches"
+    if set(state.alive) == set(arms) and share >= AGREEING:
+        text = f"their finalists tie, and their best trials lie {within}"
+        return FamilyVerdict(TIE, text, camp=verdict.camp)
+    text = f"the finalists tie, but the luck of the search is larger: the best trials lie {within}"
+    return FamilyVerdict(INCONCLUSIVE, text)
+
+
+def _winner(spec: StudySpec, searches: Searches, best: str, rivals: Sequence[str]) -> FamilyVerdict:
+    alpha, camp = spec.confirmation.alpha, _camp(spec, best)
+    refused = {rival: text for rival in rivals if (text := searches.refusal(best, rival, alpha))}
+    mine, fit = searches.scores[best], [rival for rival in rivals if rival not in refused]
+    tested = {rival: permutation_test(mine, searches.scores[rival]) for rival in fit}
+    beaten = {rival for rival, (p, gap) in tested.items() if p <= alpha and gap > 0}
+    foreign = {rival for rival in rivals if camp is not None and _camp(spec, rival) != camp}
+    agrees = "its finalist won on fresh seeds, and the searches agree over their own luck"
+    if beaten == set(rivals):
+        p = max(p for p, _ in tested.values())
+        return FamilyVerdict(WINNER, f"{agrees} (permutation p = {p:.2g})", best, camp, p=p)
+    if foreign and foreign <= beaten:
+        p = max(tested[rival][0] for rival in foreign)
+        same = ", ".join(sorted(set(rivals) - beaten))
+        text = f"{agrees} against every arm of another camp (permutation p = {p:.2g}), not against {same}"
+        return FamilyVerdict(WINNER, text, None, camp, p=p)
+    if refused:
+        return FamilyVerdict(NOT_ASSESSED, next(iter(refused.values())))
+    worst = max(tested, key=lambda rival: (rival not in beaten, tested[rival][0]))
+    text = f"its finalist won, but {worst} might have found as good a one with other luck in its search"
+    return FamilyVerdict(INCONCLUSIVE, f"{text} (permutation p = {tested[worst][0]:.2g})", p=tested[worst][0])
+
+
+def _camp(spec: StudySpec, arm: str) -> str | None:
+    camp = spec.space.arm(arm).family.camp
+    return None if camp == UNKNOWN else camp
+
+
+def searches_of(spec: StudySpec, points: Points, arms: Sequence[str]) -> Searches:
+    """Return the scores of the arms' independent trials; of recordings all but those said to be adaptive."""
+    scores, unfit = {}, {}
+    for arm in arms:
+        mine = [point for point in points[arm] if independent(point)]
+        if any(point.outcome is Outcome.PRUNED for point in mine):
+            unfit[arm] = (
+                f"which of {arm}'s trials reached the full horizon was chosen by their first part, so those that did"
+                " are no fair sample of its search; a study with every trial at the full horizon can say more"
+            )
+        scores[arm] = np.array([-math.inf if p.value is None else p.value * spec.sign for p in mine], dtype=float)
+    return Searches(scores, unfit)
+
+
+def independent(point: Point) -> bool:
+    """Whether the trial was proposed without a look at results; of a recorded one that is assumed."""
+    return point.independent or point.trial.source is Source.RECORDED
+
+
+def permutation_test(a: Array, b: Array) -> tuple[float, float]:
+    """Return the two-sided p of exchangeable trials, and the gap of the tuning curves (a - b, in ranks).
+
+    >>> p, gap = permutation_test(np.array([5.0, 6.0, 7.0, 8.0]), np.array([1.0, 2.0, 3.0, 4.0]))
+    >>> round(p, 4), round(gap, 6)
+    (0.0286, 4.0)
+    """
+    m, n = len(a), len(b)
+    if m > n:
+        p, gap = permutation_test(b, a)
+        return p, -gap
+    ranks = np.sort(stats.rankdata(np.concatenate([a, b])))
+    order = np.argsort(np.concatenate([a, b]), kind="stable")
+    observed = float(_gaps((order < m)[None, :], ranks, m, n)[0])
+    ways = math.comb(m + n, m)
+    if ways <= EXACT_UP_TO:
+        dealt = _all_deals(m + n, m)
+        return float((np.abs(_gaps(dealt, ranks, m, n)) >= abs(observed) - 1e-9).mean()), observed
+    rng = np.random.default_rng(_SEED)
+    dealt = rng.permuted(np.broadcast_to(np.arange(m + n) < m, (MONTE_CARLO, m + n)), axis=1)
+    count = int((np.abs(_gaps(dealt, ranks, m, n)) >= abs(observed) - 1e-9).sum())
+    return (1 + count) / (1 + MONTE_CARLO), observed
+
+
+def _gaps(mine: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], ranks: Array, m: int, n: int) -> Array:
+    """For each dealing of the sorted trials to the first arm: the difference of the two mean tuning curves."""
+    most = min(m, n)
+    first = np.array(curve_weights(m, most))[np.cumsum(mine, axis=1).clip(1, m) - 1]
+    second = np.array(curve_weights(n, most))[np.cumsum(~mine, axis=1).clip(1, n) - 1]
+    return np.asarray((np.where(mine, first, -second) * ranks).sum(axis=1), dtype=float)
+
+
+@lru_cache(maxsize=128)
+def curve_weights(n: int, most: int) -> tuple[float, ...]:
+    """Return the weights of n sorted values in the mean over k = 1, ..., most of the expected best of k of them.
+
+    >>> curve_weights(2, 2)
+    (0.25, 0.75)
+    """
+    rows = [[math.comb(i, k - 1) / math.comb(n, k) for i in range(n)] for k in range(1, most + 1)]
+    return tuple(sum(column) / most for column in zip(*rows, strict=True))
+
+
+@lru_cache(maxsize=8)
+def _all_deals(total: int, first: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    deals = np.zeros((math.comb(total, first), total), dtype=bool)
+    for row, chosen in enumerate(combinations(range(total), first)):
+        deals[row, list(chosen)] = True
+    return deals
+
+
+def fewest_trials(alpha: float) -> int:
+    """Return the fewest independent trials per arm with which the test can reach alpha.
+
+    >>> fewest_trials(0.05), fewest_trials(0.01)
+    (4, 5)
+    """
+    n = 1
+    while 2.0 / math.comb(2 * n, n) > alpha:
+        n += 1
+    return n
+
+
+def share_within(a: Array, b: Array, margin: float) -> float:
+    """Return the share of half-samples of both searches whose best trials lie within ±margin of each other."""
+    rng = np.random.default_rng(_SEED)
+    best = []
+    for scores in (a, b):
+        picks = rng.permuted(np.broadcast_to(np.arange(len(scores)), (_HALVES, len(scores))), axis=1)
+        best.append(scores[picks[:, : max(1, len(scores) // 2)]].max(axis=1))
+    both = np.isfinite(best[0]) & np.isfinite(best[1])
+    with np.errstate(invalid="ignore"):
+        return float((both & (np.abs(best[0] - best[1]) <= margin)).mean())

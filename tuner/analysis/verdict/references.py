@@ -1,0 +1,105 @@
+"""What the recommendation is measured against: the family's default and the user's current settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuner.analysis.statistics.estimates import bootstrap_interval, prob_better
+from tuner.analysis.statistics.flips import sign_flip_p
+from tuner.analysis.verdict.contest import Contest
+from tuner.analysis.verdict.samples import differences, ended_runs, penalised, score_row
+from tuner.config.spec import StudySpec
+from tuner.core.records import Phase, RunRecord, Setting, Source, TrialRecord
+
+DEFAULT, CURRENT = "default", "current"
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """How much better the recommended setting is than a reference, in the metric's unit; positive is better.
+
+    All numbers are None where it was not measured; ``reason`` says why, or that both are the same setting.
+    """
+
+    over: str
+    setting: Setting | None = None
+    gain: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    p: float | None = None
+    prob_better: float | None = None
+    n_pairs: int = 0
+    reason: str = ""
+
+
+def reference_trials(
+    spec: StudySpec, trials: Sequence[TrialRecord], arm: str, finalist: int, include_same: bool = False
+) -> dict[str, TrialRecord]:
+    """Return the trials that stand for the default and the current setting, in this order.
+
+    Left out: what does not exist, and what is the finalist itself (unless ``include_same``).
+    """
+    ordered = sorted(trials, key=lambda trial: (trial.arm != arm, trial.arm, trial.index))
+    mine = next((t for t in ordered if t.arm == arm and t.index == finalist), None)
+    found: dict[str, TrialRecord] = {}
+    default = spec.space.arm(arm).default
+    candidates = [t for t in ordered if t.arm == arm]
+    named = next((t for t in candidates if t.source is Source.DEFAULT), None)
+    if pick := named or next((t for t in candidates if t.setting == default), None):
+        found[DEFAULT] = pick
+    named = next((t for t in ordered if t.source is Source.CURRENT), None)
+    if named is None and spec.current is not None:
+        named = next((t for t in ordered if t.setting == spec.current), None)
+    if named:
+        found[CURRENT] = named
+    if include_same:
+        return found
+    return {name: t for name, t in found.items() if mine is None or t.setting.fingerprint != mine.setting.fingerprint}
+
+
+def covered(state: Contest, arm: str) -> tuple[int, ...]:
+    """The seeds on which the arm's finalist has ended its confirmation."""
+    row = state.samples.ended[arm]
+    return tuple(seed for seed, ended in zip(state.samples.seeds, row, strict=True) if ended)
+
+
+def gain_over(
+    over: str, spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest
+) -> Gain:
+    """Compare the recommended finalist with a reference on common fresh seeds (paired; see ``stats.py``)."""
+    arm = state.recommended
+    assert arm is not None
+    if spec.recording is not None:
+        return Gain(over, reason="recorded runs do not say which setting it was")
+    finalist = state.chosen[arm]
+    other = reference_trials(spec, trials, arm, finalist, include_same=True).get(over)
+    if other is None:
+        missing = "no current settings were given" if over == CURRENT else "the default was not among the trials"
+        return Gain(over, reason=missing)
+    mine = next((t for t in trials if t.arm == arm and t.index == finalist), None)
+    if mine is not None and mine.setting.fingerprint == other.setting.fingerprint:
+        return Gain(over, other.setting, 0.0, 0.0, 0.0, 1.0, 0.5, 0, "it is the same setting")
+    index = ended_runs(runs, Phase.CONFIRM, Phase.REFERENCE)
+    seeds = covered(state, arm)
+    a, b = penalised(
+        [
+            score_row(spec, index, arm, finalist, seeds),
+            score_row(spec, index, other.arm, other.index, seeds),
+        ]
+    )
+    pairs = differences(a, b)
+    if not len(pairs):
+        return Gain(over, other.setting, reason=_unmeasured(spec))
+    low, high = bootstrap_interval(pairs, 1.0 - spec.confirmation.alpha) or (None, None)
+    gain, p = float(pairs.mean()), sign_flip_p(pairs)
+    return Gain(over, other.setting, gain, low, high, p, prob_better(pairs), len(pairs))
+
+
+def _unmeasured(spec: StudySpec) -> str:
+    plan = spec.confirmation
+    if not plan.references:
+        return "references are switched off (confirmation.references)"
+    if plan.max_runs is not None:
+        return "its runs did not fit under confirmation.max_runs"
+    return "its runs on the fresh seeds have not ended yet"

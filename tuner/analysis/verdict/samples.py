@@ -1,0 +1,147 @@
+"""The confirmation runs as numbers by arm and seed; the rule that reads them stands in ``contest.py``."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuner.analysis.statistics.estimates import Array, noise_sd, pooled_sd
+from tuner.analysis.verdict.looks import looks_of
+from tuner.config.spec import StudySpec
+from tuner.core.records import Outcome, Phase, RunRecord, State
+
+Ended = Mapping[tuple[str, int, int], RunRecord]
+"""(arm, trial, seed) -> the ended run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Scores (value times the direction's sign: more is better) of each finalist on the verdict's seeds.
+
+    In ``scores``, NaN is a run that is missing (not ended, or lost to the infrastructure), -inf one that lost its
+    pair: it diverged, or the user's code failed. ``ended`` tells the not yet ended from the lost.
+    """
+
+    seeds: tuple[int, ...]
+    scores: Mapping[str, Array]
+    ended: Mapping[str, Array]
+
+    def at(self, seeds: int | None = None) -> dict[str, Array]:
+        """Return the scores on the first ``seeds`` seeds, diverged ones scored by :func:`penalised`.
+
+        Only what those seeds showed enters, so that a look gives the same answer whenever it is repeated.
+        """
+        arms = list(self.scores)
+        filled = penalised([self.scores[arm][:seeds] for arm in arms])
+        return dict(zip(arms, filled, strict=True))
+
+    def complete(self, arms: Iterable[str], seeds: int) -> bool:
+        return all(bool(self.ended[arm][:seeds].all()) for arm in arms)
+
+    def measured(self, arm: str, seeds: int | None = None) -> bool:
+        """Whether any of the arm's runs on the first ``seeds`` seeds came to a finite score."""
+        return bool(np.isfinite(self.scores[arm][:seeds]).any())
+
+    @property
+    def barren(self) -> bool:
+        """Whether no run of any arm came to a finite score, so that nothing on fresh seeds tells the arms apart."""
+        return not any(self.measured(arm) for arm in self.scores)
+
+    @property
+    def empty(self) -> bool:
+        return all(bool(np.isnan(row).all()) for row in self.scores.values())
+
+
+def collect(spec: StudySpec, runs: Sequence[RunRecord], chosen: Mapping[str, int]) -> Samples:
+    """Gather the confirmation runs of these finalists; those of other finalists have other seeds, and stay out."""
+    looks = looks_of(spec, len(chosen))
+    planned = tuple(spec.confirm_seed(chosen, i) for i in range(looks[-1].seeds if looks else 0))
+    seeds = planned if spec.recording is None else spec.recording.seeds
+    index = ended_runs(runs, Phase.CONFIRM)
+    scores, ended = {}, {}
+    for arm, trial in chosen.items():
+        scores[arm] = score_row(spec, index, arm, trial, seeds)
+        over = spec.recording is not None  # nothing more comes: what is not recorded is missing
+        ended[arm] = np.array([over or (arm, trial, seed) in index for seed in seeds], dtype=float)
+    return Samples(seeds, scores, ended)
+
+
+def ended_runs(runs: Sequence[RunRecord], *phases: Phase) -> Ended:
+    """Index the ended runs of some phases.
+
+    Where two tell of the same training, one that was lost gives way; else the first phase named counts.
+    """
+    wanted = [run for run in runs if run.state is State.ENDED and run.spec.phase in phases]
+    wanted.sort(key=lambda run: (run.outcome is not Outcome.LOST, -phases.index(run.spec.phase)))
+    return {(run.spec.arm, run.spec.trial, run.spec.seed): run for run in wanted}
+
+
+def score_row(spec: StudySpec, index: Ended, arm: str, trial: int, seeds: Sequence[int]) -> Array:
+    """Return one score per seed: NaN where missing or lost, -inf where the pair is lost."""
+    return np.array([_score(spec, index.get((arm, trial, seed))) for seed in seeds], dtype=float)
+
+
+def _score(spec: StudySpec, run: RunRecord | None) -> float:
+    if run is None or run.outcome in (None, Outcome.LOST):
+        return math.nan
+    value = run.value
+    if run.outcome is not Outcome.COMPLETED or value is None or not math.isfinite(value):
+        return -math.inf
+    return value * spec.sign
+
+
+def penalised(rows: Sequence[Array]) -> list[Array]:
+    """Replace -inf by a score just out of reach: the worst finite one of all rows, less one pooled deviation.
+
+    The worst value alone would let a diverged run draw against the worst finite one; it must lose its pair. Two
+    diverged runs of a pair still differ by 0.
+    """
+    finite = [row[np.isfinite(row)] for row in rows]
+    everything = np.concatenate(finite) if finite else np.empty(0)
+    if not len(everything):
+        return [np.where(np.isneginf(row), 0.0, row) for row in rows]
+    worst = float(everything.min())
+    gap = max(pooled_sd(finite), 1e-9 * max(1.0, abs(worst)))
+    return [np.where(np.isneginf(row), worst - gap, row) for row in rows]
+
+
+def outside_noise(spec: StudySpec, runs: Sequence[RunRecord]) -> float | None:
+    """Return the seed noise outside the comparison: the standard deviation within trials, pooled; None without any.
+
+    Over the completed runs of the search and of the noise phase at the full horizon: trials with two seeds or more.
+    The phases stay apart, for a finalist's one run of the search was chosen for its luck.
+    """
+    groups: dict[tuple[str, int, Phase], dict[int, float]] = defaultdict(dict)
+    for run in sorted(runs, key=lambda run: run.run_id):
+        outside = run.spec.phase in (Phase.EXPLORE, Phase.NOISE) and run.spec.horizon == spec.horizon
+        value = run.value
+        if outside and run.outcome is Outcome.COMPLETED and value is not None and math.isfinite(value):
+            groups[run.spec.arm, run.spec.trial, run.spec.phase][run.spec.seed] = value
+    repeated = [np.array(list(values.values())) for values in groups.values() if len(values) > 1]
+    return noise_sd(repeated) if repeated else None
+
+
+def noise(rows: Iterable[Array]) -> float:
+    """Return the seed noise: the standard deviation within arms of the runs that completed."""
+    return noise_sd([row[np.isfinite(row)] for row in rows])
+
+
+def differences(a: Array, b: Array) -> Array:
+    """Return a - b on the seeds that both have."""
+    both = ~(np.isnan(a) | np.isnan(b))
+    return a[both] - b[both]
+
+
+def there(row: Array) -> Array:
+    """Return the scores of the seeds that are there."""
+    return row[~np.isnan(row)]
+
+
+def mean(row: Array) -> float:
+    """Return the mean over the seeds that are there; -inf without any."""
+    found = there(row)
+    return float(found.mean()) if len(found) else -math.inf

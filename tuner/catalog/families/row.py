@@ -1,0 +1,130 @@
+"""What a row of the table of families is made of; no row is written here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuner.core.errors import InputError
+from tuner.core.records import Scalar, Setting, checked
+
+UNKNOWN = "unknown"
+"""The camp of an optimizer that the table of families does not have."""
+
+SWITCH, ONE_RATE, HORIZON = "switch", "one-rate", "horizon"
+"""What a family may need: a switch between training and evaluation, one learning rate for all, to know the horizon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where a hyperparameter is searched unless a space says otherwise.
+
+    ``coordinate`` names the axis: empty for the hyperparameter itself, or ``one_minus_momentum``,
+    ``effective_learning_rate`` and so on (see ``tuner.config.space``); the range is in that coordinate. ``or_zero``
+    adds exact zeros to a log axis. ``opens_at`` is the number of trials per arm from which it is searched.
+    """
+
+    low: float
+    high: float
+    log: bool = True
+    or_zero: bool = False
+    opens_at: int = 1
+    coordinate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameter:
+    """A number that the optimizer takes: the family's default, the bounds that make sense, its meaning.
+
+    Without a ``search`` it can be set, and nothing searches it unless a space says so.
+    """
+
+    name: str
+    default: float
+    low: float
+    high: float
+    meaning: str
+    search: Search | None = None
+    integer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A row of the table.
+
+    ``hyperparameters`` stand in the order in which they are searched. ``state_slots`` counts the tensors of the
+    parameters' size that the optimizer keeps at the defaults (4 bytes per parameter each, in float32); where that
+    depends on shapes it is the figure of ``tuner.training.optimizers.measure.Probe``. ``momentum`` names the
+    hyperparameter that a schedule's momentum multiplier acts on. ``heavy_ball``: a gradient moves the weights by
+    learning_rate / (1 - momentum) in all, so that ``effective_learning_rate`` can be searched. ``needs`` lists what
+    a family asks of the loop (see ``SWITCH``). ``schedules`` are the kinds that may be offered; None for all. ``note``
+    says what surprises.
+    """
+
+    name: str
+    camp: str
+    hyperparameters: tuple[Hyperparameter, ...]
+    state_slots: float
+    source: str
+    formula: str
+    default_source: str
+    default_schedule: Mapping[str, Scalar]
+    momentum: str | None = None
+    heavy_ball: bool = False
+    needs: frozenset[str] = frozenset()
+    schedules: tuple[str, ...] | None = None
+    note: str = ""
+
+    def hyperparameter(self, name: str) -> Hyperparameter:
+        """Return the one of that name.
+
+        Raises:
+            InputError: the family has none.
+        """
+        for row in self.hyperparameters:
+            if row.name == name:
+                return row
+        names = ", ".join(row.name for row in self.hyperparameters)
+        raise InputError(f"optimizer family {self.name!r} has no hyperparameter {name!r}; expected one of {names}.")
+
+    def complete(self, given: Mapping[str, Scalar]) -> dict[str, float]:
+        """Fill what is not given with the defaults, and check every value.
+
+        >>> from tuner.catalog.families import FAMILIES
+        >>> FAMILIES["adamw"].complete({"learning_rate": 3e-4})["beta1"]
+        0.9
+
+        Raises:
+            InputError: a hyperparameter is unknown, not a finite number, out of its bounds, or not whole where it must.
+        """
+        values = {row.name: float(row.default) for row in self.hyperparameters}
+        for name, value in given.items():
+            row = self.hyperparameter(name)
+            values[name] = checked(name, value, row.low, row.high, row.integer, of=self.name)
+        return values
+
+    @property
+    def default(self) -> Setting:
+        """The setting that people start from, with its schedule."""
+        return Setting(self.name, self.complete({}), dict(self.default_schedule))
+
+    @property
+    def cost(self) -> tuple[float, int]:
+        """What ties are broken by: state per parameter, then how many hyperparameters want tuning."""
+        return self.state_slots, sum(row.search is not None for row in self.hyperparameters)
+
+    @property
+    def known(self) -> bool:
+        """Whether this is a row of the table, and no stand-in (see :func:`unknown`)."""
+        return self.camp != UNKNOWN
+
+
+def unknown(name: str) -> Family:
+    """Return a stand-in for an optimizer that only recorded runs name: its camp, state and settings are unknown.
+
+    >>> unknown("their-own").known, unknown("their-own").state_slots
+    (False, nan)
+    """
+    source = "recorded runs"
+    return Family(name, UNKNOWN, (), math.nan, source, "unknown", source, {"kind": "constant"})

@@ -1,0 +1,100 @@
+"""Settings that a study is told to try beside those of its space: recipes, and the best ones of earlier studies.
+
+As plain data, so that the ledger keeps them; where they are found is the business of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tuner.catalog.families import family, is_family
+from tuner.config.documents import Section
+from tuner.config.space import KIND, ArmSpace, SearchSpace
+from tuner.config.space_files import Part, read_known, read_setting
+from tuner.core.records import Scalar, Setting, Source
+
+_OWN = ("origin", "found")
+_FOUND = {"published": Source.PUBLISHED, "earlier": Source.EARLIER}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One setting for the arms of its family.
+
+    ``written`` is what stands under ``known`` in a space: hyperparameters, ``schedule``, ``recipe``; what it does not
+    say has the family's default and the arm's recipe. ``origin`` says where it was found.
+    """
+
+    family: str
+    written: Mapping[str, Any]
+    found: Source
+    origin: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON that :func:`read_all` reads back."""
+        return {"found": self.found.value, "origin": self.origin, "family": self.family, **self.written}
+
+
+def read_all(section: Section) -> tuple[Known, ...]:
+    """Read the key ``known`` of a study that the ledger keeps.
+
+    Raises:
+        InputError: an entry is no setting.
+    """
+    raw = section.take("known", [])
+    if not isinstance(raw, list) or not all(isinstance(entry, Mapping) for entry in raw):
+        raise section.error("known", f"is {raw!r}", "a list of settings, as the database keeps them")
+    return tuple(_read(section.item("known", i)) for i in range(len(raw)))
+
+
+def _read(entry: Section) -> Known:
+    found, origin, name = entry.choice("found", list(_FOUND)), entry.text("origin"), entry.text("family")
+    if not is_family(name):
+        raise entry.error("family", f"is {name!r}", "an optimizer family (tuner optimizers)")
+    written = {key: value for key, value in entry.data.items() if key not in (*_OWN, "family")}
+    return Known(name, written, _FOUND[found], origin)
+
+
+def with_known(space: SearchSpace, settings: Sequence[Known], study: Part) -> SearchSpace:
+    """Return the space whose arms also try the settings of their families, before those of the space itself.
+
+    A schedule that an arm does not offer yet is offered from then on; ranges stay as they are.
+
+    Raises:
+        InputError: a setting breaks a bound of its family or its schedule.
+    """
+    return replace(space, arms=tuple(_arm_with(arm, settings, study) for arm in space.arms))
+
+
+def _arm_with(arm: ArmSpace, settings: Sequence[Known], study: Part) -> ArmSpace:
+    mine = [(known, setting_of(known, arm, study)) for known in settings if known.family == arm.family.name]
+    earlier = tuple(setting for known, setting in mine if known.found is Source.EARLIER)
+    published = tuple(setting for known, setting in mine if known.found is Source.PUBLISHED)
+    origins = {setting.fingerprint: known.origin for known, setting in reversed(mine)}
+    return replace(
+        _offering(arm, {str(setting.schedule["kind"]): 1 for _, setting in mine}),
+        earlier=(*arm.earlier, *earlier),
+        published=(*published, *arm.published),
+        origins={**arm.origins, **origins},
+    )
+
+
+def _offering(arm: ArmSpace, kinds: Mapping[Scalar, int]) -> ArmSpace:
+    """The arm with these kinds of schedules among its choices, if it chooses among several."""
+    opened = arm.dimension(KIND)
+    if opened is None or set(kinds) <= set(opened.choices):
+        return arm
+    wider = (replace(d, choices={**d.choices, **kinds}) if d.name == KIND else d for d in arm.all_dimensions)
+    return replace(arm, all_dimensions=tuple(wider))
+
+
+def setting_of(known: Known, arm: ArmSpace, study: Part) -> Setting:
+    """Return the complete setting that an arm makes of what is known."""
+    return read_known(Section(known.written, known.origin), arm, study)
+
+
+def full(known: Known, base: Mapping[str, Any] | None = None) -> Setting:
+    """Return the complete setting outside any study, its recipe over ``base``."""
+    return read_setting(Section(known.written, known.origin), family(known.family), base or {})

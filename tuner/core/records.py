@@ -1,0 +1,353 @@
+"""The frozen records that travel between the parts; no behaviour beyond turning into JSON and back.
+
+A live handle (a run in training, a study) is another type and lives elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from tuner.core.errors import InputError
+
+Scalar: TypeAlias = bool | int | float | str
+"""The value of one setting."""
+
+
+class Phase(StrEnum):
+    """What a run is for."""
+
+    EXPLORE = "explore"
+    NOISE = "noise"
+    CONFIRM = "confirm"
+    REFERENCE = "reference"
+    TEST = "test"
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+class State(StrEnum):
+    """Where a run stands: waiting, in training, or ended with one of the outcomes."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Source(StrEnum):
+    """Where a trial's setting came from."""
+
+    DEFAULT = "default"
+    CURRENT = "current"
+    EARLIER = "earlier"
+    PUBLISHED = "published"
+    SOBOL = "sobol"
+    RANDOM = "random"
+    MODEL = "model"
+    RECORDED = "recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """How long a run trains: ``amount`` of ``steps`` or of ``epochs``."""
+
+    amount: float
+    unit: str
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """Return the horizon in optimizer steps, at least one.
+
+        >>> Horizon(2, "epochs").steps(steps_per_epoch=45)
+        90
+        """
+        return max(1, round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1)))
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadRef:
+    """Which workload: ``module:attribute``, the folder it is imported from, and its keyword arguments."""
+
+    path: str
+    folder: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One complete choice: optimizer family with its hyperparameters, schedule with its parameters, the recipe.
+
+    ``schedule`` holds only what its ``kind`` uses, plus the warm-up; ``recipe`` is everything else that the
+    optimizer depends on (see :mod:`tuner.catalog.training_options`).
+    """
+
+    family: str
+    hyperparameters: Mapping[str, Scalar]
+    schedule: Mapping[str, Scalar]
+    recipe: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that two settings share only if they are the same."""
+        return digest(asdict(self))
+
+    def __str__(self) -> str:
+        words = [f"{name}={short(value)}" for name, value in self.hyperparameters.items()]
+        kind = str(self.schedule["kind"])
+        plain = {"kind"} | ({"warmup_shape"} if not self.schedule.get("warmup") else set())
+        spoken = {name: value for name, value in self.schedule.items() if value and name not in plain}
+        rest = [f"{name} {short(value)}" for name, value in spoken.items() if value != "linear"]
+        return f"{self.family} {' '.join(words)}, {kind}{' (' + ', '.join(rest) + ')' if rest else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything that a worker needs to train one run, and nothing else; plain JSON.
+
+    The same ``RunSpec`` gives the same numbers bit for bit on one machine and torch version.
+    ``threads`` is here because one and two threads sum in another order.
+    """
+
+    study: str
+    arm: str
+    trial: int
+    phase: Phase
+    seed: int
+    horizon: Horizon
+    setting: Setting
+    workload: WorkloadRef
+    metric: str
+    direction: str
+    rung: int = 0
+    threads: int = 1
+    device: str = "auto"
+
+    @property
+    def run_id(self) -> str:
+        """The run's name inside its study: what is trained, for what, how long, with which seed."""
+        return f"{self.arm}.{self.trial:04d}.{self.phase.value}.r{self.rung}.s{self.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> RunSpec:
+        values = dict(data)
+        values["phase"] = Phase(values["phase"])
+        values["horizon"] = Horizon(**values["horizon"])
+        setting = dict(values["setting"])
+        if "precision" in values:  # where ledgers from before the recipe have it
+            setting["recipe"] = {"precision": values.pop("precision")}
+        values["setting"] = Setting(**setting)
+        values["workload"] = WorkloadRef(**values["workload"])
+        return RunSpec(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A run handed to a worker: its spec, which attempt this is, and where its checkpoints are.
+
+    ``attempt`` fences: what an older attempt reports is refused. ``checkpoints`` is a folder for all
+    attempts of the run; ``checkpoint_seconds`` of training pass between two of them.
+    """
+
+    spec: RunSpec
+    attempt: int
+    checkpoints: str = ""
+    checkpoint_seconds: float = 30.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "spec": self.spec.to_json(),
+            "attempt": self.attempt,
+            "checkpoints": self.checkpoints,
+            "checkpoint_seconds": self.checkpoint_seconds,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Assignment:
+        return Assignment(**{**data, "spec": RunSpec.from_json(data["spec"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Metric values of a run after ``step`` optimizer steps; seconds are sums since the run's start."""
+
+    step: int
+    values: Mapping[str, float]
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How an attempt ended, with all it measured, those before a resume included.
+
+    ``value`` is the metric at the horizon (None unless completed); ``step`` the last step trained;
+    ``tests`` the metrics on the test split, for the one run that may see it; ``torch`` its version.
+    """
+
+    outcome: Outcome
+    value: float | None = None
+    step: int = 0
+    reason: str = ""
+    traceback: str = ""
+    measurements: tuple[Measurement, ...] = ()
+    tests: Mapping[str, float] = field(default_factory=dict)
+    device: str = ""
+    torch: str = ""
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    resumed_at: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> RunResult:
+        values = dict(data)
+        values["outcome"] = Outcome(values["outcome"])
+        values["measurements"] = tuple(Measurement(**m) for m in values["measurements"])
+        return RunResult(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """A proposed setting: the arm, its proposal index there, whence it came, and its search coordinates."""
+
+    arm: str
+    index: int
+    source: Source
+    setting: Setting
+    coordinates: Mapping[str, Scalar]
+    optuna_number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as the ledger knows it.
+
+    ``result`` is None until it has ended, ``curve`` is what it measured so far, ``started_at`` when the last
+    attempt began (0 before the first one).
+    """
+
+    spec: RunSpec
+    state: State
+    attempt: int = 0
+    result: RunResult | None = None
+    curve: tuple[Measurement, ...] = ()
+    started_at: float = 0.0
+
+    @property
+    def run_id(self) -> str:
+        return self.spec.run_id
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self.result.outcome if self.result else None
+
+    @property
+    def value(self) -> float | None:
+        return self.result.value if self.result else None
+
+    def ended(self, result: RunResult) -> RunRecord:
+        return replace(self, state=State.ENDED, result=result, curve=result.measurements)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A run that the plan after the search asks for."""
+
+    arm: str
+    trial: int
+    phase: Phase
+    seed: int
+
+
+class Named(Protocol):
+    """A row of a table."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=Named)
+
+
+def table(*rows: Row) -> Mapping[str, Row]:
+    """Return the rows by name, frozen; a name that stands twice is a bug of ours."""
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names), f"a duplicate row in {names}"
+    return MappingProxyType({row.name: row for row in rows})
+
+
+def checked(name: str, value: Scalar, low: float, high: float, whole: bool = False, of: str = "") -> float:
+    """Return a value as a float, if it is a number inside its bounds; nothing is clamped.
+
+    Clamping would merge distinct points of a search in silence.
+
+    Raises:
+        InputError: it is no number, out of bounds, or not whole where it must be.
+    """
+    what = f"{name} of {of}" if of else name
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{what} is {value!r}; expected a number.")
+    if not low <= value <= high:
+        raise InputError(f"{what} is {value:g}; expected {exactly(low)} to {exactly(high)}.")
+    if whole and value != int(value):
+        raise InputError(f"{what} is {value:g}; expected a whole number.")
+    return float(value)
+
+
+def exactly(value: float) -> str:
+    """A bound for people, not rounded to what it is not.
+
+    >>> exactly(0.1), exactly(1e6), exactly(0.9999999)
+    ('0.1', '1e+06', '0.9999999')
+    """
+    return f"{value:g}" if float(f"{value:g}") == value else f"{value:.8g}"
+
+
+def digest(data: Any) -> str:
+    """Twelve hexadecimal digits of plain JSON data, independent of the order of keys."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def derive_seed(*parts: Any) -> int:
+    """A seed in [0, 2**31) from any plain values, the same on every machine.
+
+    >>> derive_seed(0, "sgdm", 1) == derive_seed(0, "sgdm", 1) != derive_seed(0, "sgdm", 2)
+    True
+    """
+    text = json.dumps(parts, separators=(",", ":"), default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def short(value: Scalar | None) -> str:
+    """A value for people: four significant digits.
+
+    >>> short(0.000123456), short(3), short("cosine"), short(None)
+    ('0.0001235', '3', 'cosine', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,42 @@
+"""A setting as the entry ``current`` of a study file, which reads back to the same setting; no code is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from tuner.catalog.training_options import FREEZE, MULTIPLIER, NO_DECAY
+from tuner.core.records import Scalar
+from tuner.exports.writing import Export, Plan, header
+
+_PATTERNS = {MULTIPLIER: "multipliers", FREEZE: "freeze", NO_DECAY: "no_decay_patterns"}
+
+
+def export(made: Plan) -> Export:
+    """Return the entry, complete: neither the family's defaults nor another study's recipe change it."""
+    entry = {
+        "family": made.row.name,
+        **{key: _plain(value) for key, value in made.values.items()},
+        "schedule": {key: _plain(value) for key, value in made.schedule.setting.items()},
+        "recipe": _recipe(made),
+    }
+    known = "As a known setting of an arm: these keys without 'family', with a 'source'."
+    text = header(made, ()) + f"# {known}\n" + yaml.safe_dump({"current": entry}, sort_keys=False)
+    return Export("yaml", text)
+
+
+def _recipe(made: Plan) -> dict[str, Any]:
+    items: dict[str, Any] = {}
+    for key, value in made.recipe.items():
+        prefix = next((prefix for prefix in _PATTERNS if key.startswith(prefix)), None)
+        if prefix is None:
+            items[key] = _plain(value)
+        else:
+            items.setdefault(_PATTERNS[prefix], {})[key.removeprefix(prefix)] = _plain(value)
+    return items
+
+
+def _plain(value: Scalar) -> Scalar:
+    """Whole numbers without a point: some keys take no other."""
+    return int(value) if isinstance(value, float) and value == int(value) and abs(value) < 1e15 else value

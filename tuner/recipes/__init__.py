@@ -1,0 +1,1 @@
+"""The recipe book, and which of its recipes fit a model."""

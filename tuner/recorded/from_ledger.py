@@ -1,0 +1,85 @@
+"""From our own records to recorded runs, for :mod:`tuner.recorded.csv_writing`; no file is written here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from tuner.catalog.training_options import changed
+from tuner.config.space import RECIPE
+from tuner.config.spec import StudySpec
+from tuner.core.records import Horizon, Outcome, RunRecord, Scalar, Setting, State, TrialRecord
+from tuner.recorded.rows import PHASES, RecordedPoint, RecordedRun, plain
+
+
+def rows_of(
+    spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]
+) -> tuple[list[RecordedRun], dict[str, tuple[RecordedPoint, ...]]]:
+    """Return a study's ended runs as recorded ones, and their curves.
+
+    Horizons and steps are in optimizer steps. What a setting's recipe changes is among the params, as ``recipe.NAME``.
+    Left out: runs on the test split and of references, and what repeats a run of the same setting.
+    """
+    ended = [run for run in runs if run.state is State.ENDED and run.spec.phase.value in PHASES]
+    ended.sort(key=lambda run: run.run_id)
+    samplers = {(trial.arm, trial.index): trial.source.value for trial in trials}
+    steps = _steps(ended)
+    rows = without_repeats(_row(spec, run, samplers, steps[run.spec.horizon]) for run in ended)
+    kept = {row.run_id for row in rows}
+    curves = {run.run_id: _points(run, spec.metric) for run in ended if run.run_id in kept}
+    return rows, {run_id: points for run_id, points in curves.items() if points}
+
+
+def without_repeats(rows: Iterable[RecordedRun]) -> list[RecordedRun]:
+    """Return the rows, of those that tell of the same training (two proposals of one setting) only the first.
+
+    One that was lost gives way to one that was not.
+    """
+    found: dict[tuple[object, ...], RecordedRun] = {}
+    for row in rows:
+        key = (row.study, row.arm, row.setting, row.seed, row.phase, row.horizon)
+        if key not in found or (found[key].outcome is Outcome.LOST and row.outcome is not Outcome.LOST):
+            found[key] = row
+    return list(found.values())
+
+
+def _steps(runs: Sequence[RunRecord]) -> dict[Horizon, float]:
+    """Each horizon in optimizer steps: what its longest run trained; as it was asked for, where none completed."""
+    found = {run.spec.horizon: 0.0 for run in runs}
+    for run in runs:
+        if run.result is not None and run.outcome is Outcome.COMPLETED:
+            found[run.spec.horizon] = max(found[run.spec.horizon], float(run.result.step))
+    known = [(horizon, steps) for horizon, steps in found.items() if steps]
+    per_unit = known[0][1] / known[0][0].amount if known else 1.0
+    return {horizon: steps or float(round(horizon.amount * per_unit)) or 1.0 for horizon, steps in found.items()}
+
+
+def _row(spec: StudySpec, run: RunRecord, samplers: dict[tuple[str, int], str], horizon: float) -> RecordedRun:
+    assert run.result is not None
+    completed = run.outcome is Outcome.COMPLETED and run.value is not None
+    return RecordedRun(
+        run_id=run.run_id,
+        arm=run.spec.arm,
+        seed=run.spec.seed,
+        phase=run.spec.phase,
+        outcome=run.result.outcome,
+        direction=spec.direction,
+        value=run.value if completed else None,
+        study=spec.name,
+        metric=spec.metric,
+        params=_params(run.spec.setting),
+        schedule=plain(run.spec.setting.schedule),
+        horizon=horizon,
+        seconds=run.result.train_seconds,
+        sampler=samplers.get((run.spec.arm, run.spec.trial), ""),
+    )
+
+
+def _params(setting: Setting) -> dict[str, Scalar]:
+    recipe = {RECIPE + name: value for name, value in changed(setting.recipe).items()}
+    return plain({**setting.hyperparameters, **recipe})
+
+
+def _points(run: RunRecord, metric: str) -> tuple[RecordedPoint, ...]:
+    measured = ((m, m.values[metric]) for m in run.curve if metric in m.values)
+    return tuple(RecordedPoint(m.step, value, m.train_seconds) for m, value in measured if math.isfinite(value))

@@ -1,0 +1,59 @@
+"""What ``tuner check`` says of the settings that a study tries first, and of those that it leaves out, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tuner.catalog.training_options import told
+from tuner.config.space import ArmSpace
+from tuner.config.spec import StudySpec
+from tuner.core.records import Setting, Source
+from tuner.search.proposals import split_for
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def known_table(spec: StudySpec) -> Table:
+    """Draw every known setting of every arm: whence it comes, and which trial it is or why it is none."""
+    from rich.table import Table
+
+    table = Table(title="Known settings, tried first", title_justify="left")
+    for name in ("arm", "trial", "from", "setting"):
+        table.add_column(name, justify="right" if name == "trial" else "left", overflow="fold")
+    for arm in spec.arms:
+        for number, whence, setting, why in _rows(spec, arm):
+            line = f"{told(setting)}\nleft out: {why}" if why else told(setting)
+            table.add_row(arm.arm, number, whence, line, style="dim" if why else "")
+        table.add_section()
+    for line in homeless(spec):
+        table.add_row("-", "-", line, "left out: no arm of its family", style="dim")
+    return table
+
+
+def _rows(spec: StudySpec, arm: ArmSpace) -> Iterator[tuple[str, str, Setting, str]]:
+    """The number of its trial or a dash, whence it comes, the setting, why it is left out."""
+    places = split_for(spec.sampler, spec.opened_for, arm).known
+    tried = 0
+    for setting in arm.known:
+        outside = arm.outside(setting)
+        why = "; ".join(outside) or (f"{places} known settings are enough for this budget" if tried >= places else "")
+        yield "-" if why else str(tried), origin(arm, setting), setting, why
+        tried += not why
+
+
+def origin(arm: ArmSpace, setting: Setting) -> str:
+    """Say where a known setting was found."""
+    source = arm.source_of(setting)
+    if source is Source.DEFAULT:
+        return f"default of {arm.family.name}"
+    if source is Source.CURRENT:
+        return "your current settings"
+    return arm.origins.get(setting.fingerprint, source.value)
+
+
+def homeless(spec: StudySpec) -> list[str]:
+    """Return the origins of known settings of whose family the study has no arm."""
+    families = {arm.family.name for arm in spec.arms}
+    return [f"{known.origin} ({known.family})" for known in spec.known if known.family not in families]
