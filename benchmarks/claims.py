@@ -26,8 +26,8 @@ from tuner.analysis.evidence import Evidence
 from tuner.analysis.verdict.decision import Pair
 from tuner.config.spec import read_spec_file
 from tuner.core.errors import TunerError
-from tuner.core.records import short
 from tuner.core.settings import Settings
+from tuner.core.values import short
 from tuner.reporting import markdown, words
 
 HERE = Path(__file__).parent

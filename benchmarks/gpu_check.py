@@ -35,7 +35,8 @@ from tuner.catalog.schedules import Schedule
 from tuner.catalog.training_options import PRECISIONS, complete
 from tuner.core.errors import InputError
 from tuner.core.ports import Signal
-from tuner.core.records import Assignment, Measurement, Outcome, RunResult, Scalar, WorkloadRef
+from tuner.core.records import Assignment, Measurement, Outcome, RunResult, WorkloadRef
+from tuner.core.values import Scalar
 from tuner.training.averaging import Average
 from tuner.training.environment import choose_device, prepared
 from tuner.training.loop import CHECK_STEPS

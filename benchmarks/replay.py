@@ -30,7 +30,7 @@ from replay_strategies import STRATEGIES, Spendings, search
 from replay_table import WITHIN, Table, read_tables
 
 from tuner.core.errors import TunerError
-from tuner.core.records import derive_seed
+from tuner.core.values import derive_seed
 
 DEFAULT = "tuner-ladder"
 """What ``tuner run`` does unless a study file says otherwise."""

@@ -19,7 +19,8 @@ from replay_table import Table
 from tuner.config.fidelity import FULL, LADDER, PRUNE, Fidelity, rungs_for
 from tuner.config.spec import Budget, Resources, StudySpec
 from tuner.core.ports import RunSource, Signal
-from tuner.core.records import Assignment, Outcome, RunResult, derive_seed
+from tuner.core.records import Assignment, Outcome, RunResult
+from tuner.core.values import derive_seed
 from tuner.search.arm import distribution, open_arm
 from tuner.search.cube import Cube
 from tuner.storage.ledger import Ledger

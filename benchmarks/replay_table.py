@@ -12,7 +12,8 @@ import numpy as np
 
 from tuner.config.space import ONE_MINUS, ArmSpace, Dimension
 from tuner.core.errors import InputError
-from tuner.core.records import Measurement, Outcome, Phase, RunRecord, Scalar, TrialRecord
+from tuner.core.records import Measurement, Outcome, Phase, RunRecord, TrialRecord
+from tuner.core.values import Scalar
 from tuner.recorded.csv_reading import read_curves, read_runs
 from tuner.recorded.to_records import RecordedStudy, studies_of
 

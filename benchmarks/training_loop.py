@@ -32,7 +32,8 @@ from torch import nn
 
 from tuner.catalog.families import FAMILIES
 from tuner.core.errors import InputError
-from tuner.core.records import Assignment, Horizon, Phase, RunResult, RunSpec, Scalar, Setting, WorkloadRef
+from tuner.core.records import Assignment, Horizon, Phase, RunResult, RunSpec, Setting, WorkloadRef
+from tuner.core.values import Scalar
 from tuner.training.environment import choose_device, device_name
 from tuner.training.optimizers import build
 from tuner.training.run import train, warm_up

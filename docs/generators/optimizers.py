@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from tuner.catalog.families import CAMPS, FAMILIES, LOOKAHEAD, Family, Hyperparameter
-from tuner.core.records import short
+from tuner.core.values import short
 from tuner.reporting.markdown import table
 from tuner.reporting.words import linked, searched
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tuner.catalog.training_options import changed
-from tuner.core.records import Scalar, short
+from tuner.core.values import Scalar, short
 from tuner.recipes.book import FURTHEST, KINDS, LINEAR, RULES, SQRT, Published, all_recipes
 from tuner.recipes.suggestion import KIND_WORDS
 from tuner.reporting.markdown import table

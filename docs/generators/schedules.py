@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from tuner.catalog.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, WARMUP_START, Kind, Parameter
-from tuner.core.records import short
+from tuner.core.values import short
 from tuner.reporting.markdown import table
 from tuner.reporting.words import linked
 

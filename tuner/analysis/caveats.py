@@ -20,7 +20,8 @@ from tuner.analysis.verdict.samples import there
 from tuner.catalog.families import camp_name
 from tuner.catalog.schedules import SCHEDULES
 from tuner.config.spec import OPTIMISE, StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord, Source, TrialRecord, short
+from tuner.core.records import Outcome, Phase, RunRecord, Source, TrialRecord
+from tuner.core.values import short
 
 MANY_DIVERGED = 0.25
 

@@ -16,7 +16,8 @@ from tuner.analysis.verdict.family import FamilyVerdict
 from tuner.analysis.verdict.looks import Look, method_of
 from tuner.analysis.verdict.references import Gain
 from tuner.catalog.families import UNKNOWN, camp_name
-from tuner.core.records import Scalar, Setting
+from tuner.core.records import Setting
+from tuner.core.values import Scalar
 
 SCHEMA_VERSION = 1
 

@@ -32,7 +32,8 @@ from tuner.analysis.verdict.references import CURRENT, DEFAULT, gain_over
 from tuner.catalog.training_options import changed
 from tuner.config.spec import StudySpec
 from tuner.core.errors import NoEvidence
-from tuner.core.records import Outcome, Phase, RunRecord, Setting, State, TrialRecord, short
+from tuner.core.records import Outcome, Phase, RunRecord, Setting, State, TrialRecord
+from tuner.core.values import short
 
 
 @np.errstate(over="ignore")

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tuner.core.errors import InputError
-from tuner.core.records import Scalar, checked, table
+from tuner.core.values import Scalar, checked, table
 
 WARMUP_START = 0.01
 """Where a warm-up begins, as a share of the rate that it rises to."""

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.core.errors import InputError
-from tuner.core.records import Scalar, Setting, checked, short, table
+from tuner.core.records import Setting
+from tuner.core.values import Scalar, checked, short, table
 
 MULTIPLIER, FREEZE, NO_DECAY = "multiplier:", "freeze:", "no_decay:"
 """What a key with a pattern begins with; a glob on parameter names follows, as in ``multiplier:backbone.*``."""

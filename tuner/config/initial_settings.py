@@ -13,7 +13,8 @@ from tuner.catalog.families import family, is_family
 from tuner.config.documents import Section
 from tuner.config.space import KIND, ArmSpace, SearchSpace
 from tuner.config.space_files import Part, read_known, read_setting
-from tuner.core.records import Scalar, Setting, Source
+from tuner.core.records import Setting, Source
+from tuner.core.values import Scalar
 
 _OWN = ("origin", "found")
 _FOUND = {"published": Source.PUBLISHED, "earlier": Source.EARLIER}

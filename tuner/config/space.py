@@ -16,7 +16,8 @@ from tuner.catalog import training_options
 from tuner.catalog.families import Family
 from tuner.catalog.schedules import SCHEDULES, Schedule
 from tuner.core.errors import InputError, SpaceError
-from tuner.core.records import Scalar, Setting, Source, short
+from tuner.core.records import Setting, Source
+from tuner.core.values import Scalar, short
 
 EFFECTIVE = "effective_learning_rate"
 ONE_MINUS = "one_minus_"

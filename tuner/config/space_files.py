@@ -17,7 +17,8 @@ from tuner.config.documents import Section, read_yaml
 from tuner.config.shipped import find_space
 from tuner.config.space import EFFECTIVE, KIND, ONE_MINUS, RECIPE, SCHEDULE, ArmSpace, Dimension, SearchSpace
 from tuner.core.errors import InputError, SpaceError
-from tuner.core.records import Scalar, Setting
+from tuner.core.records import Setting
+from tuner.core.values import Scalar
 
 _ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _TEXTS: Mapping[str, tuple[str, ...]] = {

@@ -20,7 +20,8 @@ from tuner.config.shipped import check_recipe_name, find_space
 from tuner.config.space import RECIPE, ArmSpace, SearchSpace
 from tuner.config.space_files import Part, read_recipe, read_setting, read_space, with_current
 from tuner.config.widened import Widening, read_widen, read_widened, with_widened
-from tuner.core.records import Horizon, Scalar, Setting, WorkloadRef, derive_seed
+from tuner.core.records import Horizon, Setting, WorkloadRef
+from tuner.core.values import Scalar, derive_seed
 
 SAMPLERS = ("surrogate", "random", "sobol", "tpe", "gp", "cmaes")
 ON_A_LADDER = ("surrogate", "random", "sobol")

@@ -12,7 +12,8 @@ from tuner.catalog.families import LOOKAHEAD, ONE_RATE, Family, family
 from tuner.catalog.schedules import Schedule
 from tuner.catalog.training_options import FREEZE, MULTIPLIER, NO_DECAY, learning_rate_factor, told
 from tuner.core.errors import InputError
-from tuner.core.records import Horizon, Scalar, Setting
+from tuner.core.records import Horizon, Setting
+from tuner.core.values import Scalar
 
 _WIDTH = 110
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from tuner.catalog.training_options import FREEZE, MULTIPLIER, NO_DECAY
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 from tuner.exports.writing import Export, Plan, header
 
 _PATTERNS = {MULTIPLIER: "multipliers", FREEZE: "freeze", NO_DECAY: "no_decay_patterns"}

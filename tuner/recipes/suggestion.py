@@ -14,7 +14,8 @@ from tuner.config.documents import read_yaml
 from tuner.config.shipped import find_space
 from tuner.config.space import KIND
 from tuner.config.space_files import read_space
-from tuner.core.records import Horizon, Scalar
+from tuner.core.records import Horizon
+from tuner.core.values import Scalar
 from tuner.recipes.book import EXAMPLES, FINE_TUNING, RULES, Published, translation
 
 NEAREST = 3

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.core.errors import InputError, Place, wrong
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 from tuner.recorded.rows import NOT_RECORDED, number
 
 

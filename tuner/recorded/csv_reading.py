@@ -17,7 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from tuner.core.errors import InputError
-from tuner.core.records import Outcome, Phase, Scalar
+from tuner.core.records import Outcome, Phase
+from tuner.core.values import Scalar
 from tuner.recorded.cells import Row
 from tuner.recorded.rows import PHASES, Curves, RecordedPoint, RecordedRun
 

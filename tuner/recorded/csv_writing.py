@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tuner.core.errors import InputError
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 from tuner.recorded.csv_reading import CURVE_OPTIONAL, CURVE_REQUIRED, OPTIONAL, PARAM, REQUIRED
 from tuner.recorded.rows import NOT_RECORDED, Curves, RecordedRun, number
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from tuner.catalog.training_options import changed
 from tuner.config.space import RECIPE
 from tuner.config.spec import StudySpec
-from tuner.core.records import Horizon, Outcome, RunRecord, Scalar, Setting, State, TrialRecord
+from tuner.core.records import Horizon, Outcome, RunRecord, Setting, State, TrialRecord
+from tuner.core.values import Scalar
 from tuner.recorded.rows import PHASES, RecordedPoint, RecordedRun, plain
 
 

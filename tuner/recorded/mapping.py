@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.config.documents import Section, read_yaml
-from tuner.core.records import Outcome, Scalar
+from tuner.core.records import Outcome
+from tuner.core.values import Scalar
 from tuner.recorded.cells import Row
 from tuner.recorded.csv_reading import PARAM, checked_runs
 from tuner.recorded.rows import Curves, RecordedPoint, RecordedRun

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tuner.core.records import Outcome, Phase, Scalar
+from tuner.core.records import Outcome, Phase
+from tuner.core.values import Scalar
 
 NOT_RECORDED = "not recorded"
 """The kind of a schedule that the recording does not name."""

@@ -21,13 +21,13 @@ from tuner.core.records import (
     RunRecord,
     RunResult,
     RunSpec,
-    Scalar,
     Setting,
     Source,
     State,
     TrialRecord,
     WorkloadRef,
 )
+from tuner.core.values import Scalar
 from tuner.recorded.confirmed import finalists_of
 from tuner.recorded.rows import Curves, RecordedPoint, RecordedRun
 

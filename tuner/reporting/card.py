@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tuner.analysis.evidence import Evidence, Nothing
 from tuner.analysis.verdict.contest import WINNER
-from tuner.core.records import short
+from tuner.core.values import short
 from tuner.reporting import words
 
 if TYPE_CHECKING:

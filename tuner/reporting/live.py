@@ -13,7 +13,8 @@ from tuner.analysis.searched.spending import spent
 from tuner.analysis.verdict.plan import plan_cost
 from tuner.config.fidelity import PRUNE
 from tuner.config.spec import COMPARE
-from tuner.core.records import Outcome, Phase, RunRecord, State, short
+from tuner.core.records import Outcome, Phase, RunRecord, State
+from tuner.core.values import short
 from tuner.study import Snapshot
 
 if TYPE_CHECKING:

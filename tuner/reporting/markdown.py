@@ -8,7 +8,7 @@ from tuner.analysis.evidence import ArmRow, Evidence
 from tuner.analysis.findings import Findings
 from tuner.analysis.verdict.decision import Pair
 from tuner.catalog.training_options import told
-from tuner.core.records import short
+from tuner.core.values import short
 from tuner.reporting import search_words, words
 
 PICTURES = (

@@ -11,7 +11,8 @@ from tuner.catalog.families import CAMPS, FAMILIES, Family
 from tuner.catalog.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, Kind
 from tuner.config.space import SearchSpace
 from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord, State, TrialRecord, exactly, short
+from tuner.core.records import Outcome, Phase, RunRecord, State, TrialRecord
+from tuner.core.values import exactly, short
 from tuner.reporting.live import clock, table
 from tuner.reporting.words import searched
 from tuner.storage.reading import StudyRow

@@ -14,7 +14,8 @@ from tuner.analysis.widening import MOST, more_trials
 from tuner.config.fidelity import LADDER, LEAST, PRUNE
 from tuner.config.space import SearchSpace
 from tuner.config.spec import OPTIMISE, StudySpec
-from tuner.core.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting, short
+from tuner.core.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting
+from tuner.core.values import short
 from tuner.reporting.initial_table import known_table
 from tuner.reporting.live import clock
 from tuner.search.allocation import floor_of

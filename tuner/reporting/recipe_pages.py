@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.catalog.families import CAMPS, family
 from tuner.catalog.training_options import changed
-from tuner.core.records import Scalar, short
+from tuner.core.values import Scalar, short
 from tuner.recipes.book import FINE_TUNING, Published
 from tuner.recipes.suggestion import KIND_WORDS, Features, Match, amount, translated
 

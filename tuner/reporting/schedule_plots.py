@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.catalog.schedules import SCHEDULES, WARMUP_SHAPES, Multipliers, Schedule
-from tuner.core.records import Scalar, short
+from tuner.core.values import Scalar, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tuner.analysis.findings import Findings
 from tuner.analysis.searched.sensitivity import in_words
 from tuner.analysis.searched.tuning_curves import CONFIDENCES, TuningCurve
-from tuner.core.records import short
+from tuner.core.values import short
 from tuner.reporting import words
 from tuner.search.shares import CHANCE, SHUFFLES, Importance
 

@@ -11,7 +11,8 @@ from tuner.analysis.verdict.looks import method_of
 from tuner.analysis.verdict.references import Gain
 from tuner.catalog.families import Search, camp_name
 from tuner.catalog.training_options import changed
-from tuner.core.records import Scalar, Setting, short
+from tuner.core.records import Setting
+from tuner.core.values import Scalar, short
 
 HEADLINES: Mapping[str, str] = {
     WINNER: "Better",

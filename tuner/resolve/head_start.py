@@ -17,7 +17,8 @@ from tuner.catalog.training_options import complete
 from tuner.config.initial_settings import Known
 from tuner.config.spec import NEAREST, StudySpec, stored_spec
 from tuner.core.errors import InputError, WorkloadError
-from tuner.core.records import Scalar, WorkloadRef
+from tuner.core.records import WorkloadRef
+from tuner.core.values import Scalar
 from tuner.recipes import book, suggestion
 from tuner.recipes.book import Published
 from tuner.recipes.suggestion import Features, Match

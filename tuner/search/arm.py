@@ -26,8 +26,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tuner.catalog.training_options import told
 from tuner.config.space import ArmSpace, Dimension
 from tuner.core.errors import StorageError
-from tuner.core.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord, derive_seed
+from tuner.core.records import Outcome, RunResult, Setting, Source, TrialRecord
 from tuner.core.settings import hide_secrets
+from tuner.core.values import Scalar, derive_seed
 from tuner.search.cube import Cube
 from tuner.search.ladder import Ladder, Seen, Step
 from tuner.search.proposals import SURROGATE, random_point, sobol_point, split, split_for

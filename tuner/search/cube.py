@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tuner.config.space import KIND, SCHEDULE, ZERO_SHARE, ArmSpace
-from tuner.core.records import Scalar, Setting, TrialRecord
+from tuner.core.records import Setting, TrialRecord
+from tuner.core.values import Scalar
 from tuner.search.surrogate import Array, Index
 
 UNIFORM, AROUND, NEAR, CROSSED = 200, 80, 60, 80

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.stats import qmc
 
 from tuner.config.space import ArmSpace
-from tuner.core.records import Scalar, Source, derive_seed
+from tuner.core.records import Source
+from tuner.core.values import Scalar, derive_seed
 
 SURROGATE = "surrogate"
 MODELS = (SURROGATE, "tpe", "gp", "cmaes")

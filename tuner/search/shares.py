@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 
 SHUFFLES = 39
 """How often the values are shuffled, to see what chance alone reaches."""

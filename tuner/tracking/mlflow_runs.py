@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.core.records import RunRecord, Source, State, digest
+from tuner.core.records import RunRecord, Source, State
 from tuner.core.settings import hide_secrets
+from tuner.core.values import digest
 from tuner.storage.ledger import Ledger
 from tuner.storage.reading import StudyRow
 from tuner.tracking import pages, places, view

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.catalog.training_options import told
-from tuner.core.records import Horizon, Measurement, Outcome, Phase, RunRecord, Scalar, Source, State
+from tuner.core.records import Horizon, Measurement, Outcome, Phase, RunRecord, Source, State
 from tuner.core.settings import hide_secrets
+from tuner.core.values import Scalar
 from tuner.tracking import view
 
 NOTE = "mlflow.note.content"

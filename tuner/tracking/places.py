@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tuner.core.errors import InputError
-from tuner.core.records import digest
 from tuner.core.settings import hide_secrets
+from tuner.core.values import digest
 
 ARTIFACTS = "mlartifacts"
 _SQLITE = "sqlite:///"

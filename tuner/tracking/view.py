@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tuner.core.records import RunRecord, Scalar
+from tuner.core.records import RunRecord
+from tuner.core.values import Scalar
 
 KEY = "tuner"
 VIEW_TAG = f"mlflow.sharedViewState.{KEY}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tuner.catalog.training_options import complete
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 
 CALIBRATION_BATCHES = 16
 """How many training batches give BatchNorm its statistics, before weights that never trained are evaluated."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from tuner.core.records import Assignment, digest
+from tuner.core.records import Assignment
+from tuner.core.values import digest
 
 log = logging.getLogger(__name__)
 

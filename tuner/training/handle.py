@@ -17,7 +17,8 @@ from tuner.catalog.families import HORIZON, SWITCH, family
 from tuner.catalog.schedules import Schedule
 from tuner.catalog.training_options import complete, item
 from tuner.core.errors import InputError, Place, WorkloadError, wrong
-from tuner.core.records import Assignment, Horizon, Measurement, Outcome, Phase, RunResult, RunSpec, Scalar, Setting
+from tuner.core.records import Assignment, Horizon, Measurement, Outcome, Phase, RunResult, RunSpec, Setting
+from tuner.core.values import Scalar
 from tuner.training.averaging import Average, calibrated
 from tuner.training.checkpoint import Checkpoints
 from tuner.training.environment import autocast, capture_rng, choose_device, prepared, restore_rng

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from tuner.catalog.schedules import Schedule
 from tuner.catalog.training_options import complete
 from tuner.core.errors import InputError, Place, WorkloadError, wrong
-from tuner.core.records import Assignment, Measurement, Outcome, Phase, RunResult, RunSpec, derive_seed
+from tuner.core.records import Assignment, Measurement, Outcome, Phase, RunResult, RunSpec
+from tuner.core.values import derive_seed
 from tuner.training.averaging import Average, calibrated, running_norms
 from tuner.training.checkpoint import Checkpoints
 from tuner.training.environment import (

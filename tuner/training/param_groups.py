@@ -10,7 +10,7 @@ from torch import nn
 
 from tuner.catalog.training_options import FREEZE, MULTIPLIER, NO_DECAY, complete, pattern_of
 from tuner.core.errors import Place, WorkloadError, wrong
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 
 NORMS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._NormBase,

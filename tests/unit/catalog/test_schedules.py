@@ -41,7 +41,7 @@ from transformers.optimization import (
 
 from tuner.catalog.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, WARMUP_START, Schedule
 from tuner.core.errors import InputError
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 
 HORIZON = 120
 WARM = 30

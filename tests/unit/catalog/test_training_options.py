@@ -7,7 +7,7 @@ import pytest
 
 from tuner.catalog.training_options import RECIPE, changed, complete, item, learning_rate_factor, pattern_of
 from tuner.core.errors import InputError
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 
 
 def test_every_row_is_whole() -> None:

@@ -21,7 +21,8 @@ from tuner.config.shipped import list_spaces
 from tuner.config.space import EFFECTIVE, KIND, SCHEDULE, ArmSpace, Dimension
 from tuner.config.space_files import read_recipe, read_space
 from tuner.config.spec import read_spec
-from tuner.core.records import Scalar, Setting, Source
+from tuner.core.records import Setting, Source
+from tuner.core.values import Scalar
 from tuner.search.proposals import sobol_point
 
 NAMES = [

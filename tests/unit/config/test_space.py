@@ -16,7 +16,8 @@ from tuner.config.shipped import list_spaces
 from tuner.config.space import EFFECTIVE, KIND, ArmSpace, Dimension
 from tuner.config.space_files import read_space
 from tuner.core.errors import SpaceError
-from tuner.core.records import Scalar, Setting, Source
+from tuner.core.records import Setting, Source
+from tuner.core.values import Scalar
 
 unit = st.floats(0.0, 1.0, exclude_max=True)
 RATE = {"low": 1e-4, "high": 1e-1, "scale": "log"}

@@ -18,7 +18,8 @@ from tuner.config.space import EFFECTIVE, KIND, ONE_MINUS, SCHEDULE, ArmSpace, D
 from tuner.config.space_files import Part, published, read_recipe, read_space, with_current
 from tuner.config.spec import StudySpec, read_spec, read_spec_file
 from tuner.core.errors import InputError, SpaceError
-from tuner.core.records import Scalar, Source
+from tuner.core.records import Source
+from tuner.core.values import Scalar
 
 RATE = "{low: 1e-4, high: 1e-1, scale: log}"
 

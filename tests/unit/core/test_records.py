@@ -16,10 +16,8 @@ from tuner.core.records import (
     RunSpec,
     Setting,
     WorkloadRef,
-    derive_seed,
-    digest,
-    short,
 )
+from tuner.core.values import derive_seed, digest, short
 
 
 def test_a_run_spec_survives_json() -> None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tuner.catalog.families import family
 from tuner.catalog.schedules import Schedule
-from tuner.core.records import Horizon, Scalar, Setting
+from tuner.core.records import Horizon, Setting
+from tuner.core.values import Scalar
 from tuner.exports import Export, export
 from tuner.training.averaging import Average
 from tuner.training.optimizers import build

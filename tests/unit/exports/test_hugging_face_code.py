@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from exports.programs import STEPS, Net, a_setting, batches, exported, module_of, trained_by_us, weights
 from tuner.catalog.schedules import Schedule
-from tuner.core.records import Scalar, Setting
+from tuner.core.records import Setting
+from tuner.core.values import Scalar
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")

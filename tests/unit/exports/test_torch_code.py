@@ -21,7 +21,8 @@ from exports.programs import (
 )
 from tuner.catalog.families import FAMILIES, LOOKAHEAD
 from tuner.catalog.schedules import SCHEDULES, Schedule
-from tuner.core.records import Scalar, Setting
+from tuner.core.records import Setting
+from tuner.core.values import Scalar
 from tuner.exports import export
 from tuner.recommendation import build
 

@@ -11,7 +11,8 @@ from tuner.catalog.families import FAMILIES, family
 from tuner.catalog.schedules import SCHEDULES, Schedule
 from tuner.config.documents import parse_yaml
 from tuner.config.spec import read_spec
-from tuner.core.records import Scalar, Setting
+from tuner.core.records import Setting
+from tuner.core.values import Scalar
 from tuner.exports import export
 
 STUDY = """\

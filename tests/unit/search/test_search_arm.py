@@ -15,7 +15,8 @@ from tuner.config.documents import Section
 from tuner.config.space import ArmSpace, Dimension
 from tuner.config.space_files import read_space
 from tuner.core.errors import StorageError
-from tuner.core.records import Outcome, RunResult, Scalar, Setting, Source, TrialRecord
+from tuner.core.records import Outcome, RunResult, Setting, Source, TrialRecord
+from tuner.core.values import Scalar
 from tuner.search.arm import CONSTRAINT, INDEX, ArmSearch, distribution, open_arm, open_storage
 from tuner.search.proposals import random_point, sobol_point, split
 

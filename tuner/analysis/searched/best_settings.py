@@ -9,7 +9,8 @@ from typing import Any
 from tuner.catalog.training_options import OWN_ITEMS, changed, pattern_of
 from tuner.config.initial_settings import Known
 from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord, Setting, Source, TrialRecord, short
+from tuner.core.records import Outcome, Phase, RunRecord, Setting, Source, TrialRecord
+from tuner.core.values import short
 
 BEST = 3
 """So many settings of each arm are carried over."""

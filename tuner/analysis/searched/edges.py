@@ -9,7 +9,8 @@ from tuner.analysis.searched.points import used
 from tuner.config.space import ArmSpace, Dimension
 from tuner.config.spec import StudySpec
 from tuner.config.widened import LOWER, UPPER
-from tuner.core.records import Scalar, TrialRecord, short
+from tuner.core.records import TrialRecord
+from tuner.core.values import Scalar, short
 
 EDGE = 0.1
 """A coordinate in the first or last tenth of its axis lies at the edge."""

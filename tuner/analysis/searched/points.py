@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from tuner.analysis.verdict.finalists import search_values
 from tuner.config.space import EFFECTIVE, ArmSpace, Dimension
 from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord, Scalar, Source, State, TrialRecord
+from tuner.core.records import Outcome, Phase, RunRecord, Source, State, TrialRecord
+from tuner.core.values import Scalar
 
 INDEPENDENT = frozenset({Source.SOBOL, Source.RANDOM, Source.RECORDED})
 """The sources whose trials do not look at earlier results; where a recording does not say, it is taken at its best."""

@@ -15,7 +15,8 @@ import numpy as np
 from tuner.analysis.searched.points import Point, Points, rate_dimension
 from tuner.config.space import Dimension
 from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, short
+from tuner.core.records import Outcome
+from tuner.core.values import short
 
 FEWEST = 5
 _SHARE = 0.1

@@ -19,7 +19,7 @@ from tuner.analysis.verdict.looks import smallest_decisive
 from tuner.analysis.verdict.samples import differences, mean, there
 from tuner.catalog.families import UNKNOWN
 from tuner.config.spec import StudySpec
-from tuner.core.records import short
+from tuner.core.values import short
 
 NOT_ASSESSED = "not_assessed"
 FEWEST_PAIRS = 6

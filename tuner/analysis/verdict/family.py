@@ -31,7 +31,8 @@ from tuner.analysis.verdict.contest import INCONCLUSIVE, SINGLE, TIE, WINNER, Co
 from tuner.analysis.verdict.decision import NOT_ASSESSED, Verdict
 from tuner.catalog.families import UNKNOWN
 from tuner.config.spec import OPTIMISE, StudySpec
-from tuner.core.records import Outcome, RunRecord, Source, TrialRecord, short
+from tuner.core.records import Outcome, RunRecord, Source, TrialRecord
+from tuner.core.values import short
 
 EXACT_UP_TO = 20_000
 """Up to so many ways to deal the trials all are counted; above, ``MONTE_CARLO`` random ones."""

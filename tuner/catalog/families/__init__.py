@@ -13,7 +13,7 @@ from tuner.catalog.families import classical, modern
 from tuner.catalog.families.modern import LOOKAHEAD
 from tuner.catalog.families.row import HORIZON, ONE_RATE, SWITCH, UNKNOWN, Family, Hyperparameter, Search, unknown
 from tuner.core.errors import InputError
-from tuner.core.records import table
+from tuner.core.values import table
 
 __all__ = [
     "CAMPS",

@@ -28,7 +28,7 @@ from tuner.catalog.families.ranges import (
     weight_decay,
 )
 from tuner.catalog.families.row import Family, Hyperparameter, Search
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 
 COSINE: Mapping[str, Scalar] = MappingProxyType({"kind": "cosine", "warmup": 0.0, "end_ratio": 0.0})
 TORCH = "torch 2.13 defaults, with the cosine schedule"

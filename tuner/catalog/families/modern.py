@@ -25,7 +25,7 @@ from tuner.catalog.families.ranges import (
     weight_decay,
 )
 from tuner.catalog.families.row import HORIZON, ONE_RATE, SWITCH, Family, Hyperparameter, Search
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 
 LOOKAHEAD = "lookahead-"
 """What the name of a family begins with that looks ahead over another one."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.core.errors import InputError
-from tuner.core.records import Scalar, Setting, checked
+from tuner.core.records import Setting
+from tuner.core.values import Scalar, checked
 
 UNKNOWN = "unknown"
 """The camp of an optimizer that the table of families does not have."""

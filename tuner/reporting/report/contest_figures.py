@@ -12,7 +12,8 @@ from tuner.analysis.statistics.estimates import Array
 from tuner.analysis.verdict.contest import Contest, pair_rows
 from tuner.analysis.verdict.decision import Pair
 from tuner.catalog.schedules import SCHEDULES, Schedule
-from tuner.core.records import Setting, short
+from tuner.core.records import Setting
+from tuner.core.values import short
 from tuner.reporting import words
 from tuner.reporting.dossier import Dossier
 from tuner.reporting.pictures import Curves, band, finalist_curves, focus, scale

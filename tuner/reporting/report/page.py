@@ -13,7 +13,7 @@ from tuner.analysis.verdict.contest import contest
 from tuner.analysis.verdict.decision import Pair
 from tuner.catalog.training_options import changed
 from tuner.core.errors import InputError
-from tuner.core.records import Scalar, short
+from tuner.core.values import Scalar, short
 from tuner.reporting import card, search_words, words
 from tuner.reporting.dossier import Dossier
 from tuner.reporting.live import clock

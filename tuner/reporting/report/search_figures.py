@@ -15,7 +15,8 @@ from tuner.analysis.searched.sensitivity import Sensitivity, in_words
 from tuner.analysis.searched.tuning_curves import CONFIDENCES, TuningCurve
 from tuner.config.space import Dimension
 from tuner.config.widened import UPPER
-from tuner.core.records import Outcome, Scalar, short
+from tuner.core.records import Outcome
+from tuner.core.values import Scalar, short
 from tuner.reporting.dossier import Dossier
 from tuner.reporting.pictures import scale
 from tuner.reporting.report.svg import (

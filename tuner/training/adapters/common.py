@@ -15,7 +15,7 @@ from torch import nn
 
 from tuner.catalog.training_options import RECIPE
 from tuner.core.errors import Place, WorkloadError, wrong
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 from tuner.training.handle import Run
 from tuner.training.loop import weights_finite
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tuner.catalog.schedules import Multipliers
 from tuner.catalog.training_options import complete
 from tuner.core.errors import Place, WorkloadError, wrong
-from tuner.core.records import Scalar
+from tuner.core.values import Scalar
 
 MAIN = "main"
 """The name of a model's optimizer where there is only one model."""

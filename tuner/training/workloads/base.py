@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tuner.catalog.training_options import complete
 from tuner.core.errors import Place, WorkloadError, wrong
-from tuner.core.records import Scalar, Setting, derive_seed
+from tuner.core.records import Setting
+from tuner.core.values import Scalar, derive_seed
 from tuner.training.environment import autocast, seed_everything
 from tuner.training.optimizers import Bundle, build
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from tuner.core.records import Scalar, derive_seed
+from tuner.core.values import Scalar, derive_seed
 from tuner.training.workloads.base import Batch, Workload
 
 CONTEXT = 64

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tuner.core.errors import Place, WorkloadError, wrong
-from tuner.core.records import derive_seed
+from tuner.core.values import derive_seed
 from tuner.training.workloads.base import Batch, Workload, shuffled
 
 VARIABLE = "TUNER_CIFAR10"

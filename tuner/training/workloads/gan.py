@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from tuner.core.records import Setting, derive_seed
+from tuner.core.records import Setting
+from tuner.core.values import derive_seed
 from tuner.training.optimizers import Bundle, build
 from tuner.training.workloads.base import Batch, Workload, shuffled
 

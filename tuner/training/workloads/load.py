@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 
 from tuner.catalog.training_options import OWN_ITEMS
 from tuner.core.errors import Place, WorkloadError, wrong
-from tuner.core.records import Scalar, WorkloadRef
+from tuner.core.records import WorkloadRef
+from tuner.core.values import Scalar
 from tuner.training.workloads.base import Workload
 
 Target: TypeAlias = Workload | Callable[[Any], Any]

@@ -1,0 +1,86 @@
+"""Plain values: scalars, frozen tables, checked numbers, digests and seeds, numbers for people. No record is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from tuner.core.errors import InputError
+
+Scalar: TypeAlias = bool | int | float | str
+"""The value of one setting."""
+
+
+class Named(Protocol):
+    """A row of a table."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=Named)
+
+
+def table(*rows: Row) -> Mapping[str, Row]:
+    """Return the rows by name, frozen; a name that stands twice is a bug of ours."""
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names), f"a duplicate row in {names}"
+    return MappingProxyType({row.name: row for row in rows})
+
+
+def checked(name: str, value: Scalar, low: float, high: float, whole: bool = False, of: str = "") -> float:
+    """Return a value as a float, if it is a number inside its bounds; nothing is clamped.
+
+    Clamping would merge distinct points of a search in silence.
+
+    Raises:
+        InputError: it is no number, out of bounds, or not whole where it must be.
+    """
+    what = f"{name} of {of}" if of else name
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{what} is {value!r}; expected a number.")
+    if not low <= value <= high:
+        raise InputError(f"{what} is {value:g}; expected {exactly(low)} to {exactly(high)}.")
+    if whole and value != int(value):
+        raise InputError(f"{what} is {value:g}; expected a whole number.")
+    return float(value)
+
+
+def exactly(value: float) -> str:
+    """A bound for people, not rounded to what it is not.
+
+    >>> exactly(0.1), exactly(1e6), exactly(0.9999999)
+    ('0.1', '1e+06', '0.9999999')
+    """
+    return f"{value:g}" if float(f"{value:g}") == value else f"{value:.8g}"
+
+
+def digest(data: Any) -> str:
+    """Twelve hexadecimal digits of plain JSON data, independent of the order of keys."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def derive_seed(*parts: Any) -> int:
+    """A seed in [0, 2**31) from any plain values, the same on every machine.
+
+    >>> derive_seed(0, "sgdm", 1) == derive_seed(0, "sgdm", 1) != derive_seed(0, "sgdm", 2)
+    True
+    """
+    text = json.dumps(parts, separators=(",", ":"), default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def short(value: Scalar | None) -> str:
+    """A value for people: four significant digits.
+
+    >>> short(0.000123456), short(3), short("cosine"), short(None)
+    ('0.0001235', '3', 'cosine', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
