@@ -11,7 +11,7 @@ from tuner.analysis.searched.edges import edges
 from tuner.analysis.searched.rung_agreement import LIES, best_known, rung_agreements
 from tuner.analysis.searched.spending import exhausted, in_full_runs, smallest, spent, unequal
 from tuner.analysis.statistics.estimates import equivalent
-from tuner.analysis.verdict.contest import COMPARED, INCONCLUSIVE, TIE, WINNER, Contest, costs_known, pair_rows
+from tuner.analysis.verdict.contest import COMPARED, INCONCLUSIVE, TIE, WINNER, Contest, all_in_catalog, pair_rows
 from tuner.analysis.verdict.decision import FEWEST_PAIRS, NOT_ASSESSED
 from tuner.analysis.verdict.family import FamilyVerdict
 from tuner.analysis.verdict.finalists import competing, ended_trials
@@ -231,7 +231,7 @@ def _effect(spec: StudySpec, _t: Sequence[TrialRecord], _r: Sequence[RunRecord],
         found.append(Caveat("seed_noise_dominates", text))
     if state.kind == TIE:
         text = "Costs broke the tie: state per parameter, then settings to tune, then time per step."
-        if not costs_known(spec, state.alive):
+        if not all_in_catalog(spec, state.alive):
             text = "The state of some arms is unknown: time per step broke the tie, or else the better mean."
         found.append(Caveat("tie_cost", text))
     if state.kind == WINNER and state.recommended is not None:

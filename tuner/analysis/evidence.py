@@ -76,7 +76,8 @@ class ArmRow:
         best = values.pop("best")
         values["best_params"] = best["hyperparameters"] if best else None
         values["schedule"] = best["schedule"] if best else None
-        values["recipe"] = best["recipe"] if best else None
+        values["training"] = best["training"] if best else None
+        values["recipe"] = values["training"]  # its name in the JSON of earlier versions
         return values
 
 
@@ -157,7 +158,8 @@ class Evidence:
                 "trial": self.trial,
                 "params": dict(self.setting.hyperparameters),
                 "schedule": dict(self.setting.schedule),
-                "recipe": dict(self.setting.recipe),
+                "training": dict(self.setting.training),
+                "recipe": dict(self.setting.training),
                 "why": self.why,
             },
             "expected": asdict(self.expected),

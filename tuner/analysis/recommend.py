@@ -21,8 +21,8 @@ from tuner.analysis.verdict.contest import (
     TIE,
     WINNER,
     Contest,
+    all_in_catalog,
     contest,
-    costs_known,
     seconds_per_step,
 )
 from tuner.analysis.verdict.decision import Verdict, pairs_of, verdict_of
@@ -144,7 +144,7 @@ def _row(
         ci_high=high,
         n_confirmed=len(seen),
         dropped_after=state.dropped.get(arm),
-        state_bytes_per_param=round(4 * family.state_slots, 2) if family.known else None,
+        state_bytes_per_param=round(4 * family.state_slots, 2) if family.in_catalog else None,
         seconds_per_step=pace,
     )
 
@@ -176,7 +176,7 @@ def _verdict(spec: StudySpec, runs: Sequence[RunRecord], state: Contest) -> Verd
 def _why(spec: StudySpec, runs: Sequence[RunRecord], state: Contest) -> str:
     if state.kind == WINNER:
         return "it beat every other arm on fresh seeds"
-    if state.kind == TIE and not costs_known(spec, state.alive):
+    if state.kind == TIE and not all_in_catalog(spec, state.alive):
         return "no practical difference to the best; it is the faster one, or else has the better mean"
     if state.kind == TIE:
         return "no practical difference to the best; it is the cheapest (optimizer state, settings to tune, time)"
@@ -210,12 +210,14 @@ def _test(runs: Sequence[RunRecord], arm: str, trial: int) -> dict[str, float]:
 
 def _valid_for(spec: StudySpec, runs: Sequence[RunRecord], arm: str, setting: Setting) -> dict[str, Any]:
     space = spec.space.arm(arm)
+    options = {name: short(value) for name, value in changed(setting.training).items()}
     return {
         "workload": spec.workload.path,
         "options": dict(spec.workload.options),
         "model_and_data": "as the workload gives them",
         "horizon": str(spec.horizon) if spec.horizon.amount else "not recorded",
-        "recipe": {name: short(value) for name, value in changed(setting.recipe).items()},
+        "training": options,
+        "recipe": options,
         "devices": sorted({run.result.device for run in runs if run.result is not None and run.result.device}),
         "space": spec.space.name,
         "searched": {d.name: str(d) for d in space.dimensions},

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from tuner.catalog.training_options import changed
-from tuner.config.space import RECIPE
+from tuner.config.space import TRAINING
 from tuner.config.spec import StudySpec
 from tuner.core.records import Horizon, Outcome, RunRecord, Setting, State, TrialRecord
 from tuner.core.values import Scalar
@@ -18,7 +18,8 @@ def rows_of(
 ) -> tuple[list[RecordedRun], dict[str, tuple[RecordedPoint, ...]]]:
     """Return a study's ended runs as recorded ones, and their curves.
 
-    Horizons and steps are in optimizer steps. What a setting's recipe changes is among the params, as ``recipe.NAME``.
+    Horizons and steps are in optimizer steps. The training options that a setting changes are among the params, as
+    ``training.NAME``.
     Left out: runs on the test split and of references, and what repeats a run of the same setting.
     """
     ended = [run for run in runs if run.state is State.ENDED and run.spec.phase.value in PHASES]
@@ -77,8 +78,8 @@ def _row(spec: StudySpec, run: RunRecord, samplers: dict[tuple[str, int], str], 
 
 
 def _params(setting: Setting) -> dict[str, Scalar]:
-    recipe = {RECIPE + name: value for name, value in changed(setting.recipe).items()}
-    return plain({**setting.hyperparameters, **recipe})
+    options = {TRAINING + name: value for name, value in changed(setting.training).items()}
+    return plain({**setting.hyperparameters, **options})
 
 
 def _points(run: RunRecord, metric: str) -> tuple[RecordedPoint, ...]:

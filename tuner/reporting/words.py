@@ -119,9 +119,9 @@ def timing(setting: Setting) -> str:
     return str(setting.schedule["kind"]) + (f" ({settings(rest)})" if rest else "")
 
 
-def recipe(evidence: Evidence) -> str:
+def training(evidence: Evidence) -> str:
     """What else differs from the plainest training; empty where nothing does."""
-    return settings(changed(evidence.setting.recipe))
+    return settings(changed(evidence.setting.training))
 
 
 def started(evidence: Evidence) -> str:
@@ -201,8 +201,8 @@ def valid_for(evidence: Evidence) -> list[str]:
     found = dict(evidence.valid_for)
     searched = "; ".join(f"{name} {span}" for name, span in found.pop("searched").items())
     closed = ", ".join(found.pop("not_searched")) or "-"
-    rest = found.pop("recipe", {})
-    lines = [f"recipe: {settings(rest)}"] if rest else []
+    options = found.pop("training", found.pop("recipe", {}))
+    lines = [f"training: {settings(options)}"] if options else []
     lines += [f"warm start: {words}"] if (words := started(evidence)) else []
     lines += [f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in found.items() if value not in ({}, [])]
     return [*lines, f"searched: {searched}", f"in the space, but closed at this budget: {closed}"]

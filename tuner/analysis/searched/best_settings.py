@@ -6,15 +6,15 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from tuner.catalog.training_options import OWN_ITEMS, changed, pattern_of
-from tuner.config.initial_settings import Known
+from tuner.catalog.training_options import OWN_OPTIONS, changed, pattern_of
+from tuner.config.initial_settings import InitialSetting
 from tuner.config.spec import StudySpec
 from tuner.core.records import Outcome, Phase, RunRecord, Setting, Source, TrialRecord
 from tuner.core.values import short
 
 BEST = 3
 """So many settings of each arm are carried over."""
-_BATCHES = (*OWN_ITEMS, "batch_reference")
+_BATCHES = (*OWN_OPTIONS, "batch_reference")
 
 
 def best_settings(
@@ -23,7 +23,7 @@ def best_settings(
     runs: Sequence[RunRecord],
     families: Collection[str],
     workload: str,
-) -> tuple[Known, ...]:
+) -> tuple[InitialSetting, ...]:
     """Return the best distinct settings of each arm whose family is wanted, by the search's value at the full horizon.
 
     ``workload`` is the path of the later study's: batch size, label smoothing and patterns on parameter names are
@@ -38,13 +38,13 @@ def best_settings(
         and run.value is not None
         and math.isfinite(run.value)
     }
-    found: list[Known] = []
+    found: list[InitialSetting] = []
     for arm in dict.fromkeys(trial.arm for trial in trials):
         tried = [t for t in trials if t.arm == arm and t.setting.family in families and (arm, t.index) in values]
         tried.sort(key=lambda t: (-spec.sign * values[t.arm, t.index], t.index))
         distinct = {t.setting.fingerprint: t for t in reversed(tried)}
         best = [t for t in tried if distinct[t.setting.fingerprint] is t][:BEST]
-        found += [_known(spec, trial, values[arm, trial.index], workload) for trial in best]
+        found += [_initial(spec, trial, values[arm, trial.index], workload) for trial in best]
     return tuple(found)
 
 
@@ -64,17 +64,17 @@ def _origin(study: str) -> str:
     return f"study {study}, "
 
 
-def _known(spec: StudySpec, trial: TrialRecord, value: float, workload: str) -> Known:
+def _initial(spec: StudySpec, trial: TrialRecord, value: float, workload: str) -> InitialSetting:
     same = spec.workload.path == workload
     origin = f"{_origin(spec.name)}{trial.arm} trial {trial.index}: {spec.metric} {short(value)}"
     if not same:
         origin += f" on {spec.workload.path}"
-    return Known(trial.setting.family, _written(spec, trial.setting, same), Source.EARLIER, origin)
+    return InitialSetting(trial.setting.family, _written(spec, trial.setting, same), Source.EARLIER, origin)
 
 
 def _written(spec: StudySpec, setting: Setting, same: bool) -> Mapping[str, Any]:
-    granted = spec.workload_recipe
-    items = {key: value for key, value in changed(setting.recipe).items() if granted.get(key) != value}
+    granted = spec.workload_training
+    items = {key: value for key, value in changed(setting.training).items() if granted.get(key) != value}
     if not same:
         items = {key: value for key, value in items.items() if key not in _BATCHES and pattern_of(key) is None}
-    return {**setting.hyperparameters, "schedule": dict(setting.schedule), "recipe": items}
+    return {**setting.hyperparameters, "schedule": dict(setting.schedule), "training": items}
