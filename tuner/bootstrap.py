@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,11 +34,12 @@ from tuner.study import Study
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from tuner.core.records import RunRecord, TrialRecord
+    from tuner.core.records import RunRequest
     from tuner.recorded.to_records import RecordedStudy
     from tuner.search.arm import ArmSearch
     from tuner.storage.leases import Lease
     from tuner.storage.reading import StudyRow
+    from tuner.study_records import StudyRecords
     from tuner.tracking.mlflow_runs import MlflowMirror
 
 
@@ -279,7 +280,7 @@ def session(
     Raises:
         StudyBusy: another driver holds the lease.
     """
-    from tuner.search.arm import open_storage
+    from tuner.search.optuna_arm import open_storage
     from tuner.storage.heartbeat import Heartbeat
 
     executor = make_executor(spec, ray_address, workload)
@@ -291,7 +292,7 @@ def session(
         executor.prepare()
         storage = open_storage(settings.storage)
         folder, arms = settings.folder / spec.name, _arms_of(spec, storage)
-        study = Study(spec, ledger, lease, arms, next_runs, folder.absolute(), partial(_in_wider_ranges, storage))
+        study = Study(spec, ledger, lease, arms, _planned, folder.absolute(), partial(_in_wider_ranges, storage))
         heartbeat = Heartbeat(ledger, lease, study.stop, lambda: study.search_seconds)
         yield Session(study, executor, make_tracker(spec.name, settings), ledger, lease, folder)
     finally:
@@ -312,10 +313,12 @@ def _arms_of(spec: StudySpec, storage: BaseStorage) -> list[ArmSearch]:
     return [open_arm(storage, spec.name, arm, *how) for arm in spec.arms]
 
 
-def _in_wider_ranges(
-    storage: BaseStorage, spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]
-) -> tuple[StudySpec, list[ArmSearch]] | None:
-    wider = widened(spec, trials, runs)
+def _planned(records: StudyRecords) -> tuple[RunRequest, ...]:
+    return next_runs(records.spec, records.trials, records.runs)
+
+
+def _in_wider_ranges(storage: BaseStorage, records: StudyRecords) -> tuple[StudySpec, list[ArmSearch]] | None:
+    wider = widened(records.spec, records.trials, records.runs)
     return None if wider is None else (wider, _arms_of(wider, storage))
 
 

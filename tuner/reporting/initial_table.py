@@ -34,7 +34,7 @@ def known_table(spec: StudySpec) -> Table:
 
 def _rows(spec: StudySpec, arm: ArmSpace) -> Iterator[tuple[str, str, Setting, str]]:
     """The number of its trial or a dash, whence it comes, the setting, why it is left out."""
-    places = split_for(spec.sampler, spec.opened_for, arm).known
+    places = split_for(spec.sampler, spec.opened_for, arm).initial
     tried = 0
     for setting in arm.known:
         outside = arm.outside(setting)

@@ -17,6 +17,7 @@ from tuner.reporting.live import clock, table
 from tuner.reporting.words import searched
 from tuner.storage.reading import StudyRow
 from tuner.study import Snapshot
+from tuner.study_records import StudyRecords
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -62,7 +63,7 @@ def status(
     lines += [f"{run.run_id}: {run.outcome}: {run.result.reason}" for run in failures[-3:] if run.result]
     if row.state != "finished" and holder is None:
         lines.append(f"go on with: tuner resume {row.name}")
-    snapshot = Snapshot(spec, tuple(trials), tuple(runs), phase, "")
+    snapshot = Snapshot(StudyRecords.of(spec, trials, runs), phase, "")
     return Group(table(snapshot, row.seconds_used, None), Text("\n".join(lines)))
 
 

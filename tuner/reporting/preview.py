@@ -147,7 +147,7 @@ def plan_table(spec: StudySpec) -> Table:
     for arm in spec.arms:
         parts = split_for(spec.sampler, spec.budget.planned, arm)
         model = str(parts.model) if spec.budget.trials_per_arm else "all others"
-        table.add_row(arm.arm, str(parts.known), str(parts.sobol), model, str(len(arm.dimensions)))
+        table.add_row(arm.arm, str(parts.initial), str(parts.sobol), model, str(len(arm.dimensions)))
     return table
 
 

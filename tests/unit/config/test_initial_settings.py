@@ -88,7 +88,7 @@ def test_at_most_half_of_a_budget_is_for_known_ones_but_default_and_current_are_
     spec = make_spec(current=current, known=[known.to_json() for known in many])
     sgdm = spec.space.arm("sgdm")
     assert len(sgdm.known) == 10
-    assert [split_for("tpe", trials, sgdm).known for trials in (1, 2, 3, 4, 8, 12, 40)] == [1, 2, 2, 2, 4, 6, 10]
+    assert [split_for("tpe", trials, sgdm).initial for trials in (1, 2, 3, 4, 8, 12, 40)] == [1, 2, 2, 2, 4, 6, 10]
     assert split_for("random", 8, spec.space.arm("adamw")) == Split(1, 0, 7)
 
 

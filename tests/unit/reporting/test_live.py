@@ -12,10 +12,11 @@ from analysis.records import Book, make_spec, started
 from tuner.core.records import Outcome, Phase, RunRecord, RunRequest, Source, State
 from tuner.reporting import live
 from tuner.study import Snapshot
+from tuner.study_records import StudyRecords
 
 
 def snapshot(book: Book, phase: str = "explore", stopping: str = "") -> Snapshot:
-    return Snapshot(book.spec, tuple(book.trials), tuple(book.runs), phase, stopping)
+    return Snapshot(StudyRecords.of(book.spec, book.trials, book.runs), phase, stopping)
 
 
 def mixed() -> Book:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from tuner.config.fidelity import FULL, PRUNE
 from tuner.config.spec import COMPARE, OPTIMISE, StudySpec
 from tuner.core.records import Outcome, Phase, RunRecord, State
-from tuner.search.costs import cost_of
 
 ALMOST_ONE = 1.0 - 1e-6
 """Arms that are served in turn may differ by just under one full run."""
@@ -93,6 +92,17 @@ def _explored(runs: Sequence[RunRecord], arm: str) -> list[RunRecord]:
     """The arm's runs of the search, in the order in which they were handed out."""
     mine = [run for run in runs if run.spec.arm == arm and run.spec.phase is Phase.EXPLORE]
     return sorted(mine, key=lambda run: (_began(run), run.run_id))
+
+
+def cost_of(spec: StudySpec, run: RunRecord, full_steps: int) -> float:
+    """Return the cost of one run as a share of a full one, which takes ``full_steps`` optimizer steps.
+
+    A run that a pruner stopped costs what it trained; one that diverged, failed or was lost is not refunded.
+    """
+    share = run.spec.horizon.amount / spec.horizon.amount if spec.horizon.amount else 1.0
+    if run.outcome is Outcome.PRUNED and run.result is not None:
+        share *= min(1.0, run.result.step / max(full_steps, 1))
+    return share
 
 
 def _began(run: RunRecord) -> float:
