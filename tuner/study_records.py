@@ -7,25 +7,30 @@ Nothing is decided here: what the search tries next is said in :mod:`tuner.searc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from tuner.config.spec import StudySpec
-from tuner.core.records import Horizon, Outcome, Phase, RunRecord, State, TrialRecord
+from tuner.core.records import Horizon, Outcome, Phase, RunRecord, RunSpec, Setting, State, TrialRecord
 
 Key = tuple[str, int]
 """An arm and the index of one of its trials."""
 Training = tuple[str, float, int]
-"""What two runs of the search share if they are the same training: the setting's fingerprint, the horizon, the seed."""
+"""What two runs share only if they are the same training: the setting's fingerprint, the horizon and the seed."""
 
 
 @dataclass(frozen=True)
 class StudyRecords:
-    """What the ledger knows of a study at one moment; ``runs`` stand in the order in which they were handed out."""
+    """What the ledger knows of a study at one moment; ``runs`` stand in the order in which they were handed out.
+
+    ``fingerprints`` keeps each trial's fingerprint, which takes longer to compute than all else here. Whoever makes
+    records of the same study again and again passes it on: the setting of a trial never changes.
+    """
 
     spec: StudySpec
     trials: tuple[TrialRecord, ...]
     runs: tuple[RunRecord, ...]
+    fingerprints: dict[Key, str] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def of(spec: StudySpec, trials: Iterable[TrialRecord], runs: Iterable[RunRecord]) -> StudyRecords:
@@ -60,6 +65,16 @@ class StudyRecords:
         return {arm: tuple(row) for arm, row in rows.items()}
 
     @cached_property
+    def highest_runs(self) -> Mapping[Key, RunRecord]:
+        """Arm and trial -> its run of the search on the highest rung; of several there the first."""
+        highest: dict[Key, RunRecord] = {}
+        for run in self.in_phase(Phase.EXPLORE):
+            key = run.spec.arm, run.spec.trial
+            if key not in highest or run.spec.rung > highest[key].spec.rung:
+                highest[key] = run
+        return highest
+
+    @cached_property
     def search_values(self) -> Mapping[Key, float]:
         """Arm and trial -> value of the search at the full horizon, in the metric's unit; of several seeds the mean."""
         return values_at(self.in_phase(Phase.EXPLORE), self.spec.horizon)
@@ -84,8 +99,19 @@ class StudyRecords:
         return share
 
     def paid(self, runs: Iterable[RunRecord]) -> dict[Training, float]:
-        """Return what runs cost, the same training once, as its last run cost."""
-        return {(run.spec.setting.fingerprint, run.spec.horizon.amount, run.spec.seed): self.cost(run) for run in runs}
+        """Return what runs cost, by setting, horizon and seed: the same training is paid once, as its last run cost."""
+        return {self.training(run.spec): self.cost(run) for run in runs}
+
+    def training(self, run: RunSpec) -> Training:
+        """Return what a run shares only with runs that are the same training."""
+        return self.fingerprint(run.arm, run.trial, run.setting), run.horizon.amount, run.seed
+
+    def fingerprint(self, arm: str, trial: int, setting: Setting) -> str:
+        """Return the fingerprint of a trial's setting, computed once for each trial."""
+        key = arm, trial
+        if key not in self.fingerprints:
+            self.fingerprints[key] = setting.fingerprint
+        return self.fingerprints[key]
 
     def committed(self, arm: str) -> float:
         """Return what an arm's search has cost, with what its runs in training will."""
@@ -96,9 +122,37 @@ class StudyRecords:
         """Arm -> what its ended runs of the search cost; in the space's order."""
         return {arm: sum(self.paid(ended(self.handed_out(arm))).values()) for arm in self.arms}
 
+    @property
+    def training_seconds(self) -> float:
+        """How long the ended runs of the search took to train and evaluate, summed over the runs."""
+        results = [run.result for run in self.runs if run.result and run.spec.phase is Phase.EXPLORE]
+        return sum(result.train_seconds + result.eval_seconds for result in results)
+
     def handed_out(self, arm: str) -> list[RunRecord]:
         """Return the arm's runs of the search by the time at which they began."""
         return sorted(self.search_runs[arm], key=lambda run: (run.began, run.run_id))
+
+    # -- what a worker is handed
+
+    def run_spec(self, trial: TrialRecord, phase: Phase, seed: int, rung: int | None = None) -> RunSpec:
+        """Return all that a worker needs to train a trial with a seed, on a rung of the ladder (None: the full one)."""
+        rungs, resources = self.spec.rungs, self.spec.resources
+        rung = len(rungs) - 1 if rung is None else rung
+        return RunSpec(
+            study=self.spec.name,
+            arm=trial.arm,
+            trial=trial.index,
+            phase=phase,
+            seed=seed,
+            horizon=rungs[rung],
+            rung=rung,
+            setting=trial.setting,
+            workload=self.spec.workload,
+            metric=self.spec.metric,
+            direction=self.spec.direction,
+            threads=resources.threads,
+            device=resources.device,
+        )
 
 
 def ended(runs: Iterable[RunRecord]) -> list[RunRecord]:

@@ -17,7 +17,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
 from tuner.config.space import ArmSpace, Dimension
-from tuner.search.arm import distribution
+from tuner.search.samplers import distribution
 from tuner.search.shares import SHUFFLES, Importance, Row, Share
 
 FEWEST = 10

@@ -90,7 +90,7 @@ class TestMigrations:
 
     @pytest.mark.parametrize("first", ["ours", "optuna"])
     def test_beside_optunas_tables_in_one_database(self, url: str, first: str) -> None:
-        from tuner.search.arm import open_storage
+        from tuner.search.optuna_arm import open_storage
 
         ledger = Ledger(url)
         for step in ("ours", "optuna") if first == "ours" else ("optuna", "ours"):
