@@ -410,7 +410,7 @@ def test_workers_stay_warm_and_take_shares_of_a_cpu(ray_cluster: None, folder: s
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("resources", "message"),
-    [({"cpus": 64.0}, "a run asks for 64 CPUs and 0 GPUs"), ({"gpus": 2.0}, "a run asks for 1 CPUs and 2 GPUs")],
+    [({"cpus": 64.0}, "a run asks for 64 CPUs and 0 GPUs"), ({"gpus": 2.0}, "a run asks for 1 CPU and 2 GPUs")],
 )
 def test_a_run_that_fits_nowhere_is_refused_at_once(
     ray_cluster: None, resources: dict[str, float], message: str
@@ -457,7 +457,7 @@ def test_nothing_is_left_behind(ray_cluster: None, tmp_path: Path, monkeypatch: 
     executor.run(script)
     executor.close()
     assert ray.is_initialized(), "it was not started by this executor"
-    assert not ray_tune._sources
+    assert not ray_tune._couriers
     assert not list(tmp_path.iterdir())
     end = time.monotonic() + 20
     while (workers() or ray.available_resources().get("CPU", 0) < 2) and time.monotonic() < end:
