@@ -318,7 +318,9 @@ def test_nothing_non_finite_is_logged(book: Book, uri: str) -> None:
     run = seen.runs[spec.run_id]
     assert [step for step, _, _ in seen.curve(run, "loss")] == [10, 20]
     assert "test.loss" not in run.data.metrics
-    assert run.data.tags["tuner.nonfinite"] == "not shown, at step 30: accuracy, 30: loss, end: test.loss"
+    assert run.data.tags["tuner.nonfinite"] == (
+        "NaN or infinite, so not shown: accuracy at step 30, loss at step 30, test.loss at the end"
+    )
 
 
 def test_the_parent_tells_where_the_study_stands(book: Book, uri: str, tmp_path: Path) -> None:

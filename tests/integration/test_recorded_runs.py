@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tuner.cli import main
-from tuner.tracking.mlflow_runs import connect
+from tuner.tracking.mlflow_client import connect
 
 STUDY = """\
 study: toy
@@ -102,7 +102,7 @@ def test_an_experiment_of_somebody_else() -> None:
     assert {arm["arm"]: arm["n_diverged"] for arm in found["arms"]} == {"mine": 0, "adamw": 1}
     assert found["recommended"]["params"] == {"lr": 0.1}
     assert "was not written by tuner; expected a mapping" in tuner("analyze", theirs, code=2)
-    assert "has no experiment 'nosuch'; expected one of its own: Default, theirs" in tuner(
+    assert "has no experiment 'nosuch'; expected one of: Default, theirs" in tuner(
         f"analyze --mlflow-experiment nosuch --tracking {store}", code=2
     )
     log(client, experiment, "adamw", 0, [0.1, 0.2])
