@@ -33,8 +33,8 @@ _GONE = "RESOURCE_DOES_NOT_EXIST"
 class MlflowMirror:
     """Shows one study in MLflow; see :class:`tuner.tracking.mlflow_client.StudyExperiment` for the layout.
 
-    A pass may be killed at any moment and repeated. Runs are found by their tags. Each value has a time that depends only
-    on the ledger and on the start of the MLflow run, and MLflow drops a value whose key, step and time it has already.
+    A pass may be killed at any moment and repeated. Runs are found by their tags. Each value has a time that depends
+    only on the ledger and on the start of the MLflow run, and MLflow drops a value whose key, step and time it has.
 
     Args:
         ledger: holds the study.

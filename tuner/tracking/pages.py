@@ -203,7 +203,7 @@ def curve_points(measurements: Iterable[Measurement]) -> Iterator[Point]:
 
 
 def study_points(metrics: Mapping[str, float], revision: int, seconds: float) -> list[Point]:
-    """Return a study's finite numbers as points, at a revision of the ledger and ``seconds`` after the study's start."""
+    """Return a study's finite numbers as points, at a revision of the ledger and seconds after the study's start."""
     return [Point(clean(key), value, revision, seconds) for key, value in metrics.items() if math.isfinite(value)]
 
 

@@ -1,4 +1,4 @@
-"""Following the ledger, without MLflow."""
+"""How the mirror follows the ledger and how its process lives and ends, without MLflow."""
 
 from __future__ import annotations
 

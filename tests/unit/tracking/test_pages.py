@@ -1,4 +1,4 @@
-"""What is shown of runs and studies."""
+"""What MLflow shows of runs and studies."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_a_running_run_started_when_its_measurements_say() -> None:
 
 def test_curves_hold_finite_values_under_names_of_their_own() -> None:
     values = {"accuracy": 0.5, "loss": math.nan, "value": 3.0, "top-5 (%)": math.inf}
-    found = list(pages.curve_points([Measurement(10, values, 1.0, 0.5)]))
-    assert [(p.key, p.value, p.step, p.seconds) for p in found] == [
+    points = list(pages.curve_points([Measurement(10, values, 1.0, 0.5)]))
+    assert [(p.key, p.value, p.step, p.seconds) for p in points] == [
         ("accuracy", 0.5, 10, 1.5),
         ("measured.value", 3.0, 10, 1.5),
     ]
