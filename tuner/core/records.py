@@ -6,10 +6,10 @@ A live handle (a run in training, a study) is another type and lives elsewhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from tuner.core.values import Scalar, digest, short
 
@@ -192,6 +192,10 @@ class Assignment:
         return Assignment(**{**data, "spec": RunSpec.from_json(data["spec"])})
 
 
+MeasurementRow: TypeAlias = tuple[int, dict[str, float], float, float]
+"""The optimizer step, the values by metric, the seconds of training and the seconds of evaluation until then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Metric values of a run after ``step`` optimizer steps; seconds are sums since the run's start."""
@@ -200,6 +204,23 @@ class Measurement:
     values: Mapping[str, float]
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
+
+    def to_row(self) -> MeasurementRow:
+        """Return the measurement as a row of plain values.
+
+        Every place that stores or sends a measurement uses this row: checkpoints as it is, Ray's messages and results
+        as JSON, the ledger as the columns of a table.
+
+        >>> Measurement.from_row([10, {"loss": 0.5}, 2.0, 0.25]).to_row()
+        (10, {'loss': 0.5}, 2.0, 0.25)
+        """
+        return self.step, dict(self.values), self.train_seconds, self.eval_seconds
+
+    @staticmethod
+    def from_row(row: Sequence[Any]) -> Measurement:
+        """Return the measurement of a row that :meth:`to_row` wrote; JSON may have made a list of it."""
+        step, values, train_seconds, eval_seconds = row
+        return Measurement(step, values, train_seconds, eval_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +247,14 @@ class RunResult:
     resumed_at: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        rows = [measurement.to_row() for measurement in self.measurements]
+        return {**asdict(replace(self, measurements=())), "measurements": rows}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> RunResult:
         values = dict(data)
         values["outcome"] = Outcome(values["outcome"])
-        values["measurements"] = tuple(Measurement(**m) for m in values["measurements"])
+        values["measurements"] = tuple(Measurement.from_row(row) for row in values["measurements"])
         return RunResult(**values)
 
 

@@ -38,6 +38,14 @@ def test_a_result_survives_json(outcome: Outcome) -> None:
     assert RunResult.from_json(json.loads(json.dumps(one.to_json()))) == one
 
 
+def test_a_measurement_is_one_row_in_json_and_in_checkpoints() -> None:
+    measurement = Measurement(7, {"loss": 1 / 3, "b": 1e-300}, 0.1 + 0.2, 0.2)
+    row = (7, {"loss": 1 / 3, "b": 1e-300}, 0.1 + 0.2, 0.2)
+    assert measurement.to_row() == row, "checkpoints of runs that began before have these rows"
+    assert Measurement.from_row(row) == measurement
+    assert Measurement.from_row(json.loads(json.dumps(row))) == measurement
+
+
 def test_run_ids_say_what_is_trained() -> None:
     spec = started().runs[0].spec
     assert spec.run_id == f"sgdm.0000.explore.r0.s{spec.seed}"

@@ -1,4 +1,4 @@
-"""URLs with secrets and odd characters, and databases out of reach."""
+"""URLs with secrets and special characters, and databases that cannot be reached."""
 
 from __future__ import annotations
 
