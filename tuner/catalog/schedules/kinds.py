@@ -132,6 +132,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "1",
         "torch ConstantLR(factor=1); transformers get_constant_schedule_with_warmup",
         "a baseline; optimizers that average their weights instead of decaying",
+        (),
     ),
     Kind(
         "linear",
@@ -140,6 +141,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "1 + (end_ratio - 1) x",
         "Defazio et al. 2023, arXiv 2310.07831; torch LinearLR; transformers get_linear_schedule_with_warmup",
         "fine-tuning; as good as cosine, or better, in pre-training",
+        ({"end_ratio": 0.1}, {"end_ratio": 0.4}),
     ),
     Kind(
         "cosine",
@@ -149,6 +151,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "Loshchilov & Hutter 2017, arXiv 1608.03983; torch CosineAnnealingLR; "
         "transformers get_cosine_schedule_with_warmup",
         "the usual choice in vision and in pre-training",
+        ({"end_ratio": 0.1}, {"end_ratio": 0.4}),
     ),
     Kind(
         "polynomial",
@@ -158,6 +161,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "Chen et al. 2018, arXiv 1606.00915; torch PolynomialLR; "
         "transformers get_polynomial_decay_schedule_with_warmup",
         "segmentation (power 0.9); a smooth family around linear",
+        ({"power": 0.5}, {"power": 4}),
     ),
     Kind(
         "exponential",
@@ -166,6 +170,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "final_ratio ** x",
         "Tan & Le 2019, arXiv 1905.11946; torch ExponentialLR",
         "older convolutional networks; every stretch of training loses the same share",
+        ({"final_ratio": 0.1}, {"final_ratio": 1e-4}),
     ),
     Kind(
         "step",
@@ -174,6 +179,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "gamma ** floor((drops + 1) x)",
         "He et al. 2016, arXiv 1512.03385; torch StepLR",
         "SGD with momentum on images: drops at equal distances",
+        ({"gamma": 0.5}, {"drops": 4, "gamma": 0.7}),
     ),
     Kind(
         "multistep",
@@ -182,6 +188,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "gamma ** n, n: how many i < drops have 1 - x <= (1 - first_drop) (1 - drop_spacing) ** i",
         "He et al. 2016, section 4.2, arXiv 1512.03385 (drops at 1/2 and 3/4); torch MultiStepLR",
         "SGD with momentum on images and in detection: late drops, ever closer",
+        ({"first_drop": 0.3}, {"drops": 4, "gamma": 0.6}, {"drop_spacing": 0.2}),
     ),
     Kind(
         "sgdr",
@@ -191,6 +198,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "Loshchilov & Hutter 2017, arXiv 1608.03983; torch CosineAnnealingWarmRestarts; "
         "transformers get_cosine_with_hard_restarts_schedule_with_warmup",
         "good weights at the end of every cycle, for ensembles or to stop early",
+        ({"cycle_growth": 1}, {"cycles": 2}, {"end_ratio": 0.3}),
     ),
     Kind(
         "onecycle",
@@ -199,6 +207,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "half cosines: start_ratio to 1 while x <= rise, then to end_ratio; momentum 1 to momentum_ratio and back",
         "Smith & Topin 2018, arXiv 1708.07120; Smith 2018, arXiv 1803.09820 (momentum); torch OneCycleLR",
         "short trainings with a high peak; the long rise is its own warm-up",
+        ({"rise": 0.6}, {"start_ratio": 0.4}, {"momentum_ratio": 0.7}),
     ),
     Kind(
         "cyclical",
@@ -207,6 +216,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "base_ratio + (1 - base_ratio) (1 - |2u - 1|), u: share of the cycle; momentum the other way",
         "Smith 2017, arXiv 1506.01186; Smith 2018, arXiv 1803.09820 (momentum); torch CyclicLR(mode='triangular')",
         "when no single rate is trusted: up and down between two",
+        ({"cycles": 1}, {"base_ratio": 0.5}, {"momentum_ratio": 0.7}),
     ),
     Kind(
         "wsd",
@@ -216,6 +226,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "Hägele et al. 2024, arXiv 2405.18392 (warm-up, stable, decay; also trapezoid); "
         "transformers get_wsd_schedule(decay_type='linear')",
         "pre-training whose length may still change: the stable part can be prolonged",
+        ({"decay_fraction": 0.6}, {"end_ratio": 0.3}),
     ),
     Kind(
         "wsd-cosine",
@@ -224,6 +235,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "1, then along half a cosine to end_ratio over the last decay_fraction",
         "Hägele et al. 2024, arXiv 2405.18392; transformers get_wsd_schedule(decay_type='cosine')",
         "as wsd, with a decay that sets in and ends gently",
+        ({"decay_fraction": 0.6}, {"end_ratio": 0.3}),
     ),
     Kind(
         "wsd-sqrt",
@@ -232,6 +244,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "1, then end_ratio + (1 - end_ratio) (1 - sqrt(u)), u: share of the last decay_fraction",
         "Hägele et al. 2024, arXiv 2405.18392 (1-sqrt cooldown); transformers get_wsd_schedule(decay_type='1-sqrt')",
         "as wsd; in its paper a better cooldown than the linear one",
+        ({"decay_fraction": 0.6}, {"end_ratio": 0.3}),
     ),
     Kind(
         "inverse-sqrt",
@@ -240,6 +253,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "sqrt(timescale / (timescale + x))",
         "Vaswani et al. 2017, arXiv 1706.03762; transformers get_inverse_sqrt_schedule",
         "Transformers of the first years, after a warm-up; does not reach 0",
+        ({"timescale": 0.01}, {"timescale": 0.5}),
     ),
     Kind(
         "plateau",
@@ -248,6 +262,7 @@ SCHEDULES: Mapping[str, Kind] = table(
         "max(factor ** n, min_ratio), n: how often nothing improved for longer than patience",
         "He et al. 2016, section 3.4, arXiv 1512.03385; torch ReduceLROnPlateau",
         "when nobody knows how long training should take",
+        ({"factor": 0.5}, {"patience": 0.2}),
         follows_metric=True,
         note="A run's learning rate depends on what the run measured and at which steps, not on the step alone. "
         "With 'signal: validation' the validation split takes part in training, so the values of such runs are "

@@ -42,7 +42,19 @@ Shape: TypeAlias = Callable[[float, Values], Multipliers]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A row of the table. ``follows_metric``: it has a state, which ``Schedule.after`` moves on."""
+    """A row of the table.
+
+    Attributes:
+        name: the kind, as study files write it.
+        shape: the multipliers as a function of the share of the horizon that has passed.
+        parameters: what can be set, besides the warm-up.
+        formula: the factor on the learning rate, in words of the parameters.
+        source: the paper, and the same schedule in torch and transformers.
+        meaning: where people use it.
+        variants: changes of the default that pictures draw beside it; the picture of all kinds takes the first two.
+        follows_metric: whether it has a state, which ``Schedule.after`` moves on.
+        note: what it does to comparability.
+    """
 
     name: str
     shape: Shape
@@ -50,6 +62,7 @@ class Kind:
     formula: str
     source: str
     meaning: str
+    variants: tuple[Mapping[str, Scalar], ...] = ()
     follows_metric: bool = False
     note: str = ""
 
