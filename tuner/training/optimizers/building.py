@@ -23,27 +23,29 @@ def build(
 ) -> Bundle:
     """Build the optimizer of a setting for a model, or one for each of several named models.
 
-    ``horizon`` is the number of optimizer steps. What is not given has the family's default. The recipe's rule for the
-    batch size multiplies every learning rate.
+    ``horizon`` is the number of optimizer steps. What is not given has the family's default. The rule for the batch
+    size multiplies every learning rate.
 
     Raises:
         InputError: the family or a hyperparameter is unknown, a value is out of its bounds, the family cannot do what
-            the recipe asks, or its package is not installed.
-        WorkloadError: a model has no trainable parameter, or a pattern of the recipe matches none.
+            a training option asks, or its package is not installed.
+        WorkloadError: a model has no trainable parameter, or a pattern of the training options matches none.
     """
     row = family(setting.family)
     values = row.complete(setting.hyperparameters)
-    recipe = complete(setting.recipe)
-    factor = learning_rate_factor(recipe)
+    training = complete(setting.training)
+    factor = learning_rate_factor(training)
     models = {MAIN: model} if isinstance(model, nn.Module) else model
     parts = {}
     if not isinstance(model, nn.Module):
-        check_patterns([f"{n}.{p}" for n, m in models.items() for p, _ in m.named_parameters()], recipe, "these models")
+        check_patterns(
+            [f"{n}.{p}" for n, m in models.items() for p, _ in m.named_parameters()], training, "these models"
+        )
     for name, module in models.items():
-        inside = groups(module, recipe, "" if module is model else name)
+        inside = groups(module, training, "" if module is model else name)
         scaled = tuple(replace(group, scale=group.scale * factor) for group in inside)
         parts[name] = optimizer_of(row, values, scaled, horizon)
-    return Bundle(parts, recipe, device)
+    return Bundle(parts, training, device)
 
 
 def optimizer_of(row: Family, values: Values, groups: Sequence[Group], horizon: int) -> torch.optim.Optimizer:
@@ -61,8 +63,8 @@ def optimizer_of(row: Family, values: Values, groups: Sequence[Group], horizon: 
     scales = sorted({group.scale for group in groups})
     if ONE_RATE in row.needs and len(scales) > 1:
         raise InputError(
-            f"optimizer family {row.name} takes one learning rate for all parameters; the recipe multiplies it by "
-            f"{', '.join(f'{scale:g}' for scale in scales)}. Remove layer_decay and the multipliers."
+            f"optimizer family {row.name} takes one learning rate for all parameters; the training options "
+            f"multiply it by {', '.join(f'{scale:g}' for scale in scales)}. Remove layer_decay and the multipliers."
         )
     optimizer = ADAPTERS[row.optimizer.adapter](row.optimizer, values, groups, horizon)
     return looking_ahead(optimizer, values) if row.looks_ahead else optimizer
