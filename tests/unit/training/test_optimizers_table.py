@@ -7,6 +7,7 @@ Golden losses are written anew, after a change that is meant to move them, by
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import subprocess
@@ -23,9 +24,10 @@ from tuner.catalog.families import FAMILIES, SWITCH, family
 from tuner.catalog.schedules import Multipliers
 from tuner.core.errors import InputError
 from tuner.core.records import Outcome, Setting
-from tuner.training.optimizers import BUILDERS, Bundle, build
-from tuner.training.optimizers.other_rows import hidden
-from tuner.training.optimizers.table import builder
+from tuner.training.optimizers import Bundle, build
+from tuner.training.optimizers.building import optimizer_of
+from tuner.training.optimizers.from_row import loaded
+from tuner.training.optimizers.special import ADAPTERS, hidden
 from tuner.training.param_groups import Group, groups
 
 from .helpers import TOY, assign, trained
@@ -114,10 +116,50 @@ def toy_losses(name: str) -> list[float]:
     return [measurement.values["loss"] for measurement in result.measurements]
 
 
-def test_the_table_has_a_builder_for_every_family() -> None:
-    assert list(BUILDERS) == list(FAMILIES)
+class Read(dict[str, float]):
+    """Hyperparameters that note which of them were read."""
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> float:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_every_hyperparameter_of_a_row_reaches_its_optimizer(name: str) -> None:
+    """None is forgotten in ``OptimizerClass.options``; and the adapter that the row names exists."""
+    row = family(name)
+    assert row.optimizer.adapter in ADAPTERS, f"{row.name}: special.ADAPTERS has no {row.optimizer.adapter!r}"
+    values = Read(row.complete({}))
+    optimizer_of(row, values, groups(network(), {}), 20)
+    unread = set(values) - values.names
+    assert not unread, f"{row.name}: no argument of its class takes {', '.join(sorted(unread))}"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_class_of_a_row_takes_its_arguments(name: str) -> None:
+    of = FAMILIES[name].optimizer
+    taken = inspect.signature(loaded(of.module, of.name)).parameters
+    refused = {"lr", "weight_decay", of.step, *of.options, *of.decoupling} - {""} - set(taken)
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):  # it names only some of them
+        assert not refused, f"{of.path} takes no {', '.join(sorted(refused))}"
+    assert not of.decoupled_class or loaded(of.module, of.decoupled_class)
+
+
+def test_the_walk_is_over_every_family() -> None:
+    golden = json.loads(GOLDEN.read_text())
+    for kind in ("toy", "network"):
+        missing = set(WALK) - set(golden[kind])
+        assert not missing, f"no golden losses of {', '.join(sorted(missing))}: see the top of this file"
     with pytest.raises(InputError, match="expected one of sgd"):
-        builder("lookahead")
+        build(Setting("lookahead", {}, {}), network(), 20)
 
 
 @pytest.mark.parametrize("name", WALK)
@@ -449,11 +491,15 @@ def test_ademamix_warms_up_over_the_horizon() -> None:
 
 
 def test_lookahead_goes_over_any_base_but_one_that_averages_itself() -> None:
-    assert builder("lookahead-adan") is not builder("adan")
+    ahead, base = (build(Setting(name, {}, {}), network(), 20).parts["main"] for name in ("lookahead-adan", "adan"))
+    assert type(ahead) is not type(base)
+    assert [set(p.shape) for g in ahead.param_groups for p in g["params"]] == [
+        set(p.shape) for g in base.param_groups for p in g["params"]
+    ]
     with pytest.raises(InputError, match="schedule-free-sgd averages its weights itself"):
-        builder("lookahead-schedule-free-sgd")
+        build(Setting("lookahead-schedule-free-sgd", {}, {}), network(), 20)
     with pytest.raises(InputError, match="expected one of sgd"):
-        builder("lookahead-lookahead-sgdm")
+        build(Setting("lookahead-lookahead-sgdm", {}, {}), network(), 20)
 
 
 def test_groups_multiply_the_learning_rate_and_keep_their_order() -> None:
