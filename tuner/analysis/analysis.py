@@ -90,7 +90,7 @@ class Analysis:
 
     @cached_property
     def importances(self) -> tuple[Importance, ...]:
-        """How much each dimension mattered, by arm: at the full horizon, or on the lowest rung where too few got there."""
+        """How much each dimension mattered, by arm: at the full horizon, or on the lowest rung if too few got there."""
         from tuner.search.importance import importance  # loads Optuna, which only reports need
 
         spec = self.records.spec

@@ -136,7 +136,7 @@ def _edge(records: StudyRecords, state: Contest) -> Caveats:
 
 
 def _widened(spec: StudySpec) -> Caveats:
-    """Ranges that the search widened by itself: the recommended setting may lie outside of those that were asked for."""
+    """Ranges that the search widened by itself: the recommended setting may lie outside of those asked for."""
     ends: dict[tuple[str, str, str], list[float]] = {}
     for end in (end for widening in spec.widened for end in widening.moved):
         ends.setdefault((end.dimension, end.arm, end.side), [end.old]).append(end.new)
@@ -297,7 +297,7 @@ def _effect(spec: StudySpec, state: Contest) -> Caveats:
 
 
 def _again(records: StudyRecords, state: Contest) -> Caveats:
-    """A later confirmation: each set of finalists is tested at the full alpha, so extending until one wins errs more."""
+    """A later confirmation: each set of finalists has the full alpha, so to extend until one wins errs more often."""
     earlier = {run.spec.seed for run in records.in_phase(Phase.CONFIRM)} - set(state.samples.seeds)
     if not earlier:
         return []

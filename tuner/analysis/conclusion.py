@@ -33,9 +33,7 @@ from tuner.study_records import StudyRecords, ended
 
 
 @np.errstate(over="ignore")
-def evidence_of(
-    records: StudyRecords, points: Points, rungs: Sequence[RungAgreement], state: Contest
-) -> Evidence:
+def evidence_of(records: StudyRecords, points: Points, rungs: Sequence[RungAgreement], state: Contest) -> Evidence:
     """Return the answer as the records stand, also in the middle of a study.
 
     Values whose squares are too large for a float count as infinitely noisy in the advice on seeds, which then errs

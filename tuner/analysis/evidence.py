@@ -90,9 +90,9 @@ class ArmRow:
     """One arm on the leaderboard; values are in the metric's unit.
 
     ``trial`` and ``best`` are the arm's finalist, ``best_value`` its value in the search. ``mean``, its interval and
-    ``n_confirmed`` are those of the confirmation; None and 0 without any. ``dropped_after`` is the number of seeds after
-    which the arm was out. ``state_bytes_per_param`` is the optimizer's state in float32. ``full_runs`` is what the arm's
-    search cost, in runs over the full horizon.
+    ``n_confirmed`` are those of the confirmation; None and 0 without any. ``dropped_after`` is the number of seeds
+    after which the arm was out. ``state_bytes_per_param`` is the optimizer's state in float32. ``full_runs`` is what
+    the arm's search cost, in runs over the full horizon.
     """
 
     arm: str

@@ -21,8 +21,8 @@ from tuner.search.shares import Importance
 class Findings:
     """What the search taught, arm by arm in the space's order.
 
-    ``curves``, ``sensitivities`` and ``importances`` have one entry per arm, ``edges`` one for each edge of a range that
-    a finalist touches, ``rungs`` one for each arm and each rung below the full horizon.
+    ``curves``, ``sensitivities`` and ``importances`` have one entry per arm, ``edges`` one for each edge of a range
+    that a finalist touches, ``rungs`` one for each arm and each rung below the full horizon.
     """
 
     points: Points

@@ -76,9 +76,9 @@ class Horizon:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadRef:
-    """Which workload: ``path`` is ``module:attribute``, ``folder`` where it is imported from, ``options`` its arguments.
+    """Which workload: its ``path`` is ``module:attribute``, its ``options`` are keyword arguments.
 
-    The folder is empty where the module is installed.
+    ``folder`` is where the module is imported from; empty for one that is installed.
     """
 
     path: str

@@ -19,7 +19,7 @@ EDGE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A trial's coordinate at one end of its range, beyond which better settings may lie; ``side`` is lower or upper."""
+    """A trial's coordinate at the ``side`` end (lower or upper) of its range; better settings may lie beyond it."""
 
     arm: str
     dimension: Dimension
@@ -39,13 +39,11 @@ class Edge:
 def edges(records: StudyRecords, chosen: Mapping[str, int]) -> tuple[Edge, ...]:
     """Return the edges that the chosen trials touch, arm by arm; ``chosen`` maps an arm to the index of its trial."""
     space = records.spec.space
-    return tuple(
-        edge for arm, trial in chosen.items() for edge in edges_of(space.arm(arm), records.by_key[arm, trial])
-    )
+    return tuple(edge for arm, trial in chosen.items() for edge in edges_of(space.arm(arm), records.by_key[arm, trial]))
 
 
 def edges_of(space: ArmSpace, trial: TrialRecord) -> list[Edge]:
-    """Return the edges that one trial touches: not those of whole numbers, nor of axes that its training does not use."""
+    """Return the edges that one trial touches; none of whole numbers and of axes that its training does not use."""
     touched = []
     for name, coordinate in trial.coordinates.items():
         dimension = space.dimension(name)

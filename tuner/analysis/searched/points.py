@@ -23,9 +23,9 @@ INDEPENDENT = frozenset({Source.SOBOL, Source.RANDOM, Source.RECORDED})
 class Point:
     """A trial that ended.
 
-    A completed one has a ``value`` at the full horizon, in the metric's unit. Another one diverged, failed, or counts as
-    pruned: it did not reach the full horizon, because it was stopped or left on a shorter rung. ``wider`` says that it
-    was proposed after the search had widened a range because of its results.
+    A completed one has a ``value`` at the full horizon, in the metric's unit. Another one diverged, failed, or counts
+    as pruned: it did not reach the full horizon, because it was stopped or left on a shorter rung. ``wider`` says that
+    it was proposed after the search had widened a range because of its results.
     """
 
     trial: TrialRecord

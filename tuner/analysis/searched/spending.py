@@ -67,7 +67,7 @@ def equally_paid(records: StudyRecords) -> list[RunRecord]:
 
 
 def _paid(records: StudyRecords, arm: str) -> Iterator[tuple[RunRecord, float]]:
-    """The arm's ended runs in the order in which they began, each with what the arm had spent up to it, in full runs."""
+    """The arm's ended runs in the order in which they began, each with what the arm had spent by then, in full runs."""
     paid: dict[Training, float] = {}
     for run in ended(records.handed_out(arm)):
         paid |= records.paid([run])

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.analysis.statistics import power
 from tuner.analysis.statistics.estimates import Array, equivalents
 from tuner.analysis.statistics.flips import sign_flip_ps_fast
-from tuner.analysis.statistics.power import POWER
+from tuner.analysis.verdict import power
 from tuner.analysis.verdict.contest import Contest
 from tuner.analysis.verdict.looks import extension_level, looks_of, smallest_decisive
+from tuner.analysis.verdict.power import POWER
 from tuner.config.spec import StudySpec
 
 MOST = 1_000

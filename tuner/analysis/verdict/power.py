@@ -1,6 +1,6 @@
 """The rule of the contest on many simulated studies at once: which differences a number of seeds can detect.
 
-Arrays in, shares of studies out, before any run is trained. The rule itself is in ``verdict/contest.py``, which reads
+Arrays in, shares of studies out, before any run is trained. The rule itself is in ``contest.py``, which reads
 records; a test compares the two.
 """
 
