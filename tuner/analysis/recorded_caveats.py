@@ -1,4 +1,4 @@
-"""The caveats of a recording: what others chose who made the runs. Those of every study stand in ``caveats.py``."""
+"""The caveats of a recording: they follow from what those chose who made the runs. The others are in ``caveats.py``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Caveats = list[Caveat]
 
 
 def recorded_seeds(records: StudyRecords, state: Contest) -> Caveats:
-    """What is amiss with the seeds of the confirmation."""
+    """Return what is amiss with the seeds of the confirmation."""
     if state.samples.empty:
         return [
             Caveat(
@@ -32,14 +32,16 @@ def recorded_seeds(records: StudyRecords, state: Contest) -> Caveats:
         text = f"{a} and {b} have {least} seeds in common: fewer than {FEWEST_PAIRS} pairs cannot reach p = 0.05."
         caveats.append(Caveat(CaveatCode.FEW_SEEDS, text))
     caveats += _unshared(state)
-    mine = [run for run in records.runs if state.chosen.get(run.spec.arm) == run.spec.trial]
-    lost = sum(run.spec.phase is Phase.CONFIRM and run.outcome is Outcome.LOST for run in mine)
+    finalists = [run for run in records.runs if state.chosen.get(run.spec.arm) == run.spec.trial]
+    lost = sum(run.spec.phase is Phase.CONFIRM and run.outcome is Outcome.LOST for run in finalists)
     if lost:
         caveats.append(
             Caveat(CaveatCode.LOST_RUNS, f"Confirmation runs lost with their machine, and missing here: {lost}.")
         )
-    searched = {(run.spec.arm, run.spec.seed) for run in mine if run.spec.phase is Phase.EXPLORE}
-    stale = {run.spec.seed for run in mine if run.spec.phase is Phase.CONFIRM} & {seed for _, seed in searched}
+    searched, confirmed = (
+        {run.spec.seed for run in finalists if run.spec.phase is phase} for phase in (Phase.EXPLORE, Phase.CONFIRM)
+    )
+    stale = searched & confirmed
     if stale:
         text = (
             f"Confirmation and search share seeds ({', '.join(map(str, sorted(stale)[:5]))}): what won the search by"
@@ -50,10 +52,11 @@ def recorded_seeds(records: StudyRecords, state: Contest) -> Caveats:
 
 
 def _unshared(state: Contest) -> Caveats:
+    """Arms that were not confirmed on the same seeds."""
     if len(state.chosen) < 2:
         return []
-    there = ~np.isnan(np.array([state.samples.scores[arm] for arm in state.chosen]))
-    common, total = int(there.all(axis=0).sum()), int(there.any(axis=0).sum())
+    have = ~np.isnan(np.array([state.samples.scores[arm] for arm in state.chosen]))
+    common, total = int(have.all(axis=0).sum()), int(have.any(axis=0).sum())
     if common == total:
         return []
     text = f"The arms were not confirmed on the same seeds: {common} of {total} are common to all. Pairs take theirs."
@@ -61,7 +64,7 @@ def _unshared(state: Contest) -> Caveats:
 
 
 def recorded_trials(records: StudyRecords, state: Contest) -> Caveats:
-    """What is amiss with the search: who was confirmed, out of how many."""
+    """Return what is amiss with the search: which settings were confirmed, and out of how many trials."""
     caveats = []
     confirmed = {(run.spec.arm, run.spec.trial) for run in records.in_phase(Phase.CONFIRM)}
     out = [arm for arm in records.arms if arm not in state.chosen]
@@ -84,7 +87,7 @@ def recorded_trials(records: StudyRecords, state: Contest) -> Caveats:
             " be seen; of several, the one with most seeds stands for the arm."
         )
         caveats.append(Caveat(CaveatCode.SEARCH_NOT_RECORDED, text))
-    counts = {arm: len({trial for name, trial in explored if name == arm}) for arm in records.arms}
+    counts = {arm: len({run.spec.trial for run in records.search_runs[arm]}) for arm in records.arms}
     if len(set(counts.values())) > 1 and any(counts.values()):
         sizes = ", ".join(f"{arm} {count}" for arm, count in counts.items())
         text = f"Arms were searched with different numbers of trials ({sizes}): more trials have more luck."
@@ -92,8 +95,8 @@ def recorded_trials(records: StudyRecords, state: Contest) -> Caveats:
     return caveats
 
 
-def recorded_failures(records: StudyRecords, _state: Contest) -> Caveats:
-    """Runs that failed for another reason than divergence."""
+def recorded_failures(records: StudyRecords) -> Caveats:
+    """Return what to know of runs that failed for another reason than divergence."""
     counts = Counter(run.spec.arm for run in records.runs if run.outcome is Outcome.FAILED)
     if not counts:
         return []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tuner.analysis.statistics.power import judge
 from tuner.analysis.verdict.looks import looks_for
+from tuner.analysis.verdict.power import judge
 
 
 def simulate(draws: np.ndarray, alpha: float = 0.05, margin: float | None = None) -> dict[str, float]:

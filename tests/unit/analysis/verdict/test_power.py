@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from analysis.records import make_spec
 
-from tuner.analysis.statistics import power
+from tuner.analysis.verdict import power
 from tuner.analysis.verdict.advice import outlook
 from tuner.analysis.verdict.looks import looks_for
 
