@@ -112,11 +112,11 @@ class Steps:
     def of(run: Assignment, device: torch.device, count: int = WARM_STEPS + WATCHED_STEPS) -> Steps:
         spec, workload = run.spec, load(run.spec.workload)
         assert isinstance(workload, Workload)
-        recipe = complete({**workload.recipe, **spec.setting.recipe})
-        workload.place(device, recipe)
+        training = complete({**workload.training, **spec.setting.training})
+        workload.place(device, training)
         model = workload.model(spec.seed).to(device)
-        bundle = workload.optimizer(replace(spec.setting, recipe=recipe), model, count)
-        average = None if recipe["average"] == "none" else Average(model, recipe, count)
+        bundle = workload.optimizer(replace(spec.setting, training=training), model, count)
+        average = None if training["average"] == "none" else Average(model, training, count)
         batches = [workload.to_device(batch) for batch, _ in zip(workload.train_batches(0, 0), range(4), strict=False)]
         model.train()
         bundle.train()
@@ -157,10 +157,10 @@ def precision(device: torch.device) -> Iterator[Row]:
     """Runs in each precision; the scaler of float16 grows and backs off."""
     for family in ("sgdm", "adamw"):
         for kind in PRECISIONS:
-            result = finish(train(assignment(chars(device), family, 60, device, recipe={"precision": kind})))
+            result = finish(train(assignment(chars(device), family, 60, device, training={"precision": kind})))
             said = f"loss {result.value:.4f} in {result.train_seconds:.1f} s" if result.value else result.reason
             yield Row(f"chars, {family} in {kind}", result.outcome is Outcome.COMPLETED, said)
-        run = assignment(chars(device), family, 40, device, recipe={"precision": "float16"})
+        run = assignment(chars(device), family, 40, device, training={"precision": "float16"})
         with prepared(run.spec, device):
             yield _scaler(family, Steps.of(run, device, 40))
 
@@ -188,7 +188,7 @@ def averaging(device: torch.device) -> Iterator[Row]:
     reference = DIGITS if has("sklearn") else chars(device)
     plain = finish(train(assignment(reference, "sgdm", 60, device)))
     for kind in ("ema", "swa"):
-        result = finish(train(assignment(reference, "sgdm", 60, device, recipe={"average": kind, "ema_decay": 0.9})))
+        result = finish(train(assignment(reference, "sgdm", 60, device, training={"average": kind, "ema_decay": 0.9})))
         what = f"validation loss {result.value}, without {plain.value}" if result.value else result.reason
         yield Row(f"average {kind}", result.value is not None and result.value != plain.value, what)
 
@@ -201,15 +201,20 @@ def waiting(device: torch.device) -> Iterator[Row]:
     for family in ("sgdm", "adamw"):
         for kind in PRECISIONS:
             for average in ("none", "ema", "swa"):
-                recipe: dict[str, Scalar] = {"precision": kind, "average": average, "swa_start": 0.0, "clip_norm": 1.0}
-                found = _first_wait(assignment(chars(device), family, 100, device, recipe=recipe))
+                training: dict[str, Scalar] = {
+                    "precision": kind,
+                    "average": average,
+                    "swa_start": 0.0,
+                    "clip_norm": 1.0,
+                }
+                found = _first_wait(assignment(chars(device), family, 100, device, training=training))
                 yield Row(f"no wait in a step: {family}, {kind}, average {average}", not found, found or "none")
     others = [name for name in FAMILIES if name not in ("sgdm", "adamw")]
     for kind in ("float32", "float16"):
         waits = {}
         for family in others:
             try:
-                found = _first_wait(assignment(chars(device), family, 100, device, recipe={"precision": kind}))
+                found = _first_wait(assignment(chars(device), family, 100, device, training={"precision": kind}))
             except Exception as error:
                 found = f"{type(error).__name__}: {str(error)[:80]}"
             if found:
@@ -373,7 +378,7 @@ def determinism(device: torch.device) -> Iterator[Row]:
     """The same run twice."""
     for name, reference in workloads(device).items():
         for kind in PRECISIONS:
-            run = assignment(reference, "adamw", 60, device, recipe={"precision": kind})
+            run = assignment(reference, "adamw", 60, device, training={"precision": kind})
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 results = [finish(train(run)) for _ in range(2)]

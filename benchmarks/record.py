@@ -50,7 +50,7 @@ SAVE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Extent:
     """What is recorded of one of our examples: how many settings of an arm, how long (None: as the example says)."""
 
     example: str
@@ -58,7 +58,7 @@ class Recipe:
     amount: float | None = None
 
 
-WORKLOADS = {"digits": Recipe("digits.yaml", 64), "chars": Recipe("chars_transformer.yaml", 24, 450)}
+WORKLOADS = {"digits": Extent("digits.yaml", 64), "chars": Extent("chars_transformer.yaml", 24, 450)}
 """The full horizon of chars is the shortest one on which no rung of the ladder is left out as too short."""
 
 
@@ -296,7 +296,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _defaults() -> str:
-    return ", ".join(f"{recipe.settings} for {name}" for name, recipe in WORKLOADS.items())
+    return ", ".join(f"{extent.settings} for {name}" for name, extent in WORKLOADS.items())
 
 
 if __name__ == "__main__":

@@ -63,10 +63,12 @@ def assignment(
     steps: int,
     device: torch.device,
     checkpoints: str = "",
-    recipe: Mapping[str, Scalar] | None = None,
+    training: Mapping[str, Scalar] | None = None,
 ) -> Assignment:
     """A run with the family's defaults and a cosine, as a study would hand it out."""
-    setting = Setting(family, FAMILIES[family].default.hyperparameters, {"kind": "cosine", "warmup": 0.0}, recipe or {})
+    setting = Setting(
+        family, FAMILIES[family].default.hyperparameters, {"kind": "cosine", "warmup": 0.0}, training or {}
+    )
     spec = RunSpec(
         study="benchmark",
         arm=family,
@@ -110,7 +112,7 @@ class Case:
         """Return the workload with its data on the device already."""
         workload = load(self.assignment.spec.workload)
         assert isinstance(workload, Workload)
-        workload.place(self.device, workload.recipe)
+        workload.place(self.device, workload.training)
         return workload
 
 
@@ -129,7 +131,7 @@ def by_hand(case: Case, flags: dict[str, bool]) -> float:
     model = workload.model(SEED).to(case.device)
     optimizer = plain_optimizer(case.family, model, flags)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: (1.0 + math.cos(math.pi * t / case.steps)) / 2.0)
-    clip_norm = float(workload.recipe.get("clip_norm", 0.0))
+    clip_norm = float(workload.training.get("clip_norm", 0.0))
     values: dict[str, float] = {}
     step, epoch = 0, 0
     model.train()

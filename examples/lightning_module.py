@@ -59,8 +59,8 @@ class Digits(pl.LightningModule):
 
 def train(run: Run) -> None:
     """What a user writes: module and loaders as ever, and ``fit(run, module)`` in place of ``Trainer(...).fit``."""
-    size = int(run.recipe["batch_size"]) or 32  # so that a study may set or search them
-    module = Digits(smoothing=float(run.recipe["label_smoothing"]))
+    size = int(run.training["batch_size"]) or 32  # so that a study may set or search them
+    module = Digits(smoothing=float(run.training["label_smoothing"]))
     fit(
         run,
         module,

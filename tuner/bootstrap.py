@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tuner import workflow
 from tuner.analysis.verdict.plan import next_runs
 from tuner.analysis.widening import widened
-from tuner.catalog.training_options import OWN_ITEMS, changed, learning_rate_factor
+from tuner.catalog.training_options import OWN_OPTIONS, changed, learning_rate_factor
 from tuner.config.spec import StudySpec, stored_spec
 from tuner.core.errors import (
     ExecutorError,
@@ -84,7 +84,7 @@ def _place(url: str) -> str:
 
 
 def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
-    """Import the workload, and take from it what the study file leaves open: metric, direction, horizon, recipe.
+    """Import the workload, and take from it what the study file leaves open: metric, direction, horizon, training.
 
     Recipes that the study asks for are looked up; its earlier studies are not (see :func:`create`).
 
@@ -115,22 +115,22 @@ def resolved(spec: StudySpec, workload: Any = None) -> StudySpec:
     if about.has_test is False:
         spec = replace(spec, confirmation=replace(spec.confirmation, test=False))
     _check_own_items(spec, about.takes)
-    if about.recipe:
-        whole = stored_spec({**spec.to_json(), "workload_recipe": dict(about.recipe)}, spec.name)
+    if about.training:
+        whole = stored_spec({**spec.to_json(), "workload_training": dict(about.training)}, spec.name)
         spec = replace(whole, storage=spec.storage, tracking=spec.tracking)
     spec = head_start.with_recipes(spec, target, about.takes)
     for arm in spec.arms if about.takes is None else ():  # a function: nobody will say what to scale from
-        learning_rate_factor(arm.default.recipe)
+        learning_rate_factor(arm.default.training)
     return spec
 
 
 def _upgraded(spec: Mapping[str, Any], name: str) -> StudySpec:
-    """Read a stored study. One from before the recipe gets what its workload takes for granted, as it had trained."""
-    if "workload_recipe" not in spec:
+    """Read a stored study. One from before the training options gets those of its workload, as it had trained."""
+    if not {"workload_recipe", "workload_training"} & set(spec):
         from tuner.training.workloads.load import describe, load
 
         about = describe(load(stored_spec(spec, name).workload))
-        spec = {**spec, "workload_recipe": dict(about.recipe)}
+        spec = {**spec, "workload_training": dict(about.training)}
     return stored_spec(spec, name)
 
 
@@ -138,12 +138,12 @@ def _check_own_items(spec: StudySpec, takes: frozenset[str] | None) -> None:
     """Refuse a batch size or a label smoothing that the workload would ignore; a function says so when it trains."""
     for arm in spec.arms:
         said = {d.name for d in arm.all_dimensions} | set(arm.fixed)
-        said |= {f"recipe.{name}" for setting in arm.known for name in changed(setting.recipe)}
-        for name in OWN_ITEMS:
-            if takes is not None and name not in takes and f"recipe.{name}" in said:
+        said |= {f"training.{name}" for setting in arm.initial_settings for name in changed(setting.training)}
+        for name in OWN_OPTIONS:
+            if takes is not None and name not in takes and f"training.{name}" in said:
                 raise WorkloadError(
-                    f"study {spec.name!r}: recipe.{name} is set, but workload {spec.workload.path!r} does not take it; "
-                    f"expected a workload with {name!r} on its class. Leave it out, or use self.{name} there."
+                    f"study {spec.name!r}: training.{name} is set, but workload {spec.workload.path!r} does not "
+                    f"take it; expected a workload with {name!r} on its class. Leave it out, or use self.{name} there."
                 )
 
 
@@ -209,7 +209,7 @@ def _replace(ledger: Ledger, row: StudyRow, spec: Mapping[str, Any]) -> StudyRow
 
 def _question(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What a study asks, without how its runs are placed, what was found where it starts from, and what it widened."""
-    asked = {key: value for key, value in spec.items() if key not in (*PLACING, "known", "widened")}
+    asked = {key: value for key, value in spec.items() if key not in (*PLACING, "initial_settings", "widened")}
     for widening in spec.get("widened", ()):
         trials = asked["budget"]["trials_per_arm"] - widening["trials"]
         asked["budget"] = {**asked["budget"], "trials_per_arm": trials}

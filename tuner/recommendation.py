@@ -92,14 +92,14 @@ class Recommendation:
 
         After every ``optimizer.step()`` call ``schedule.step()``. Beyond the last step the last value stays. Param
         groups, their multipliers, freezing and the batch's scaling of the learning rate are in the optimizer; clipping,
-        accumulation, averaged weights and precision are your loop's: see ``setting.recipe``. A Schedule-Free optimizer
-        has ``train()`` and ``eval()`` to be called as the model's are; with ``plateau``, call
+        accumulation, averaged weights and precision are your loop's: see ``setting.training``. A Schedule-Free
+        optimizer has ``train()`` and ``eval()`` to be called as the model's are; with ``plateau``, call
         ``schedule.measured(value)`` (smaller is better) after each evaluation. Call ``optimizer.step()`` without a
         closure: decay that is added to a family comes before it.
 
         Raises:
             InputError: ``total_steps`` is no positive whole number.
-            WorkloadError: a pattern of the recipe matches no parameter of the model.
+            WorkloadError: a pattern of the training options matches no parameter of the model.
         """
         return build(self.setting, model, total_steps)
 

@@ -130,7 +130,7 @@ class Study:
             if run.state is State.ENDED:  # a kill may have come between the outcome and this
                 shutil.rmtree(self._checkpoints(run.spec), ignore_errors=True)
         current = self.spec.current
-        if current and not self._trials and not any(current in arm.known for arm in self._arms.values()):
+        if current and not self._trials and not any(current in arm.initial_settings for arm in self._arms.values()):
             trial = TrialRecord("current", 0, Source.CURRENT, current, {})
             self._ledger.add_trial(self._lease, trial, None)
             self._trials.append(trial)

@@ -42,7 +42,13 @@ _EXAMPLES = (
         "For `train.py` of timm 1.0.31. It counts epochs, whole ones: a study in steps wants `--epochs N`. Biases and\n"
         "tensors of one dimension do not decay, as in the study; a norm of more dimensions does.",
     ),
-    ("yaml", "yaml", _SGDM, None, "It reads back to the same setting, whatever the other study's recipe is."),
+    (
+        "yaml",
+        "yaml",
+        _SGDM,
+        None,
+        "It reads back to the same setting, whatever the other study's training options are.",
+    ),
 )
 
 

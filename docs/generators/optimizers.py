@@ -26,7 +26,7 @@ step from 1; `m`, `v` and so on are averages that start at 0, and `^` corrects t
 ## Two kinds of weight decay
 
 They are two settings with two names and two ranges, in every family that can do either; both may be non-zero at once.
-Biases and norms are spared unless the recipe says otherwise (`no_decay`).
+Biases and norms are spared unless the training options say otherwise (`no_decay`).
 
 - `l2`: `g += l2 w`, before anything else is done with `g`: a penalty of l2 |w|^2 / 2 in the loss. An adaptive method
   divides it by the root of its second moment, so that weights with large gradients hardly decay.

@@ -61,7 +61,7 @@ def _row(recipe: Published) -> tuple[str, ...]:
         ", ".join(recipe.tasks),
         f"{recipe.family}: {_settings(given)}",
         f"{setting.schedule['kind']}{': ' + _settings(timed) if timed else ''}",
-        _settings(changed(setting.recipe)) or "-",
+        _settings(changed(setting.training)) or "-",
         f"{batch(recipe)}, {length}",
         linked(recipe.source),
     )

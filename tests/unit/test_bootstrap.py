@@ -59,12 +59,12 @@ class TestResolved:
 
 
 def aged(spec: dict[str, Any]) -> dict[str, Any]:
-    """What the first commits stored: no recipe, the precision among the resources, plain warm-ups."""
-    old = {key: value for key, value in spec.items() if key not in ("recipe", "workload_recipe")}
+    """What the first commits stored: no training, the precision among the resources, plain warm-ups."""
+    old = {key: value for key, value in spec.items() if key not in ("training", "workload_training")}
     return {**old, "resources": {**spec["resources"], "precision": "float32"}}
 
 
-class TestStudiesFromBeforeTheRecipe:
+class TestStudiesFromBeforeTheTrainingOptions:
     """They clip as they did, and 'tuner run' finds them again."""
 
     def test_keep_what_their_workload_takes_for_granted(self, settings: Settings) -> None:
@@ -75,8 +75,8 @@ class TestStudiesFromBeforeTheRecipe:
         ledger.close()
         resumed = bootstrap.stored(spec.name, settings)
         for arm in resumed.arms:
-            assert arm.default.recipe["clip_norm"] == 1.0
-            assert arm.decode({d.name: d.at(0.5) for d in arm.dimensions}).recipe["clip_norm"] == 1.0
+            assert arm.default.training["clip_norm"] == 1.0
+            assert arm.decode({d.name: d.at(0.5) for d in arm.dimensions}).training["clip_norm"] == 1.0
         assert bootstrap.create(spec, settings).to_json() == spec.to_json()
 
     def test_runs_read_back_with_their_precision(self) -> None:
@@ -84,7 +84,7 @@ class TestStudiesFromBeforeTheRecipe:
         old |= {"horizon": {"amount": 1, "unit": "steps"}, "direction": "minimize", "precision": "bfloat16"}
         old |= {"setting": {"family": "sgd", "hyperparameters": {}, "schedule": {"kind": "constant"}}}
         run = RunSpec.from_json({**old, "workload": {"path": TOY}})
-        assert run.setting.recipe == {"precision": "bfloat16"}
+        assert run.setting.training == {"precision": "bfloat16"}
 
 
 class TestStudiesFromBeforeTheLadder:

@@ -11,7 +11,7 @@ from tuner.analysis.searched.edges import edges
 from tuner.analysis.searched.rung_agreement import LIES, best_known, rung_agreements
 from tuner.analysis.searched.spending import exhausted, in_full_runs, smallest, unequal
 from tuner.analysis.statistics.estimates import equivalent
-from tuner.analysis.verdict.contest import Contest, costs_known, pair_rows
+from tuner.analysis.verdict.contest import Contest, all_in_catalog, pair_rows
 from tuner.analysis.verdict.decision import FEWEST_PAIRS
 from tuner.analysis.verdict.family import FamilyVerdict
 from tuner.analysis.verdict.finalists import competing, ended_trials
@@ -202,7 +202,7 @@ def _full_runs(records: StudyRecords) -> Caveats:
         text = f"The search ended early: {least:.3g} of {planned} full runs of each arm's budget are compared."
         caveats.append(Caveat(CaveatCode.BUDGET_CUT, text))
     elif most - least > 1.0:
-        text = f"Only the first {counted(least, 'full run')} of each arm's budget are compared, so that budgets are equal."
+        text = f"Only the first {counted(least, 'full run')} of each arm are compared, so that budgets are equal."
         caveats.append(Caveat(CaveatCode.BUDGET_CUT, text))
     done = [f"{arm} (after {counted(costs[arm], 'full run')})" for arm in exhausted(records) if most - costs[arm] > 1.0]
     if done:
@@ -253,7 +253,7 @@ def _effect(records: StudyRecords, state: Contest) -> Caveats:
         caveats.append(Caveat(CaveatCode.SEED_NOISE_DOMINATES, text))
     if state.kind is VerdictKind.TIE:
         text = "Cost broke the tie: optimizer state per parameter, then settings to tune, then time per step."
-        if not costs_known(records.spec, state.alive):
+        if not all_in_catalog(records.spec, state.alive):
             text = "The optimizer state of some arms is unknown: time per step broke the tie, or else the better mean."
         caveats.append(Caveat(CaveatCode.TIE_COST, text))
     if state.kind is VerdictKind.WINNER and state.recommended is not None:

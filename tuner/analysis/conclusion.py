@@ -14,7 +14,7 @@ from tuner.analysis.evidence import ArmRow, Cost, Evidence, Expected, Nothing, P
 from tuner.analysis.searched.best_settings import started_from
 from tuner.analysis.searched.points import Points
 from tuner.analysis.statistics.estimates import Array, bootstrap_interval
-from tuner.analysis.verdict.contest import Contest, costs_known, seconds_per_step
+from tuner.analysis.verdict.contest import Contest, all_in_catalog, seconds_per_step
 from tuner.analysis.verdict.decision import Verdict, pairs_of, verdict_of
 from tuner.analysis.verdict.family import family_verdict
 from tuner.analysis.verdict.kinds import ExpectedSource, Reference, VerdictKind
@@ -117,7 +117,7 @@ def _row(records: StudyRecords, state: Contest, arm: str, pace: Mapping[str, flo
         ci_high=high,
         n_confirmed=len(seen),
         dropped_after=state.dropped.get(arm),
-        state_bytes_per_param=round(4 * family.state_slots, 2) if family.known else None,
+        state_bytes_per_param=round(4 * family.state_slots, 2) if family.in_catalog else None,
         seconds_per_step=pace.get(arm),
         full_runs=records.spent[arm],
     )
@@ -151,7 +151,7 @@ def _why(records: StudyRecords, state: Contest) -> str:
     spec = records.spec
     if state.kind is VerdictKind.WINNER:
         return "it beat every other arm on fresh seeds"
-    if state.kind is VerdictKind.TIE and not costs_known(spec, state.alive):
+    if state.kind is VerdictKind.TIE and not all_in_catalog(spec, state.alive):
         return "it is as good as the best in practice, and the fastest, or else has the best mean"
     if state.kind is VerdictKind.TIE:
         return "it is as good as the best in practice, and the cheapest (optimizer state, settings to tune, time)"
@@ -189,7 +189,7 @@ def _valid_for(records: StudyRecords, arm: str, setting: Setting) -> ValidFor:
         workload=spec.workload.path,
         options=spec.workload.options,
         horizon=spec.horizon if spec.horizon.amount else None,
-        recipe={name: short(value) for name, value in changed(setting.recipe).items()},
+        training={name: short(value) for name, value in changed(setting.training).items()},
         devices=tuple(sorted({result.device for result in results if result.device})),
         space=spec.space.name,
         searched={d.name: str(d) for d in space.dimensions},

@@ -116,7 +116,8 @@ class ArmRow:
         best = values.pop("best")
         values["best_params"] = best["hyperparameters"] if best else None
         values["schedule"] = best["schedule"] if best else None
-        values["recipe"] = best["recipe"] if best else None
+        values["training"] = best["training"] if best else None
+        values["recipe"] = values["training"]  # its name in the JSON of earlier versions
         return values
 
 
@@ -124,15 +125,15 @@ class ArmRow:
 class ValidFor:
     """What the answer holds for.
 
-    ``horizon`` is None where it was not recorded. ``recipe`` holds the training options of the recommended setting that
-    are not at their defaults. ``searched`` maps each dimension to its range in words, ``not_searched`` names those that
-    the budget left closed.
+    ``horizon`` is None where it was not recorded. ``training`` holds the training options of the recommended setting
+    that are not at their defaults. ``searched`` maps each dimension to its range in words, ``not_searched`` names those
+    that the budget left closed.
     """
 
     workload: str
     options: Mapping[str, Any]
     horizon: Horizon | None
-    recipe: Mapping[str, str]
+    training: Mapping[str, str]
     devices: tuple[str, ...]
     space: str
     searched: Mapping[str, str]
@@ -149,7 +150,8 @@ class ValidFor:
             "options": dict(self.options),
             "model_and_data": "as the workload gives them",
             "horizon": self.horizon_in_words,
-            "recipe": dict(self.recipe),
+            "training": dict(self.training),
+            "recipe": dict(self.training),
             "devices": list(self.devices),
             "space": self.space,
             "searched": dict(self.searched),
@@ -270,7 +272,8 @@ class Evidence:
                 "trial": self.trial,
                 "params": dict(self.setting.hyperparameters),
                 "schedule": dict(self.setting.schedule),
-                "recipe": dict(self.setting.recipe),
+                "training": dict(self.setting.training),
+                "recipe": dict(self.setting.training),
                 "why": self.why,
             },
             "expected": asdict(self.expected),

@@ -1,8 +1,8 @@
-"""The rest of a recipe that optimizers depend on: a frozen table of items and of patterns on parameter names; no torch.
+"""The training options beside optimizer and schedule: a frozen table, and patterns on parameter names; no torch.
 
 Clipping, accumulation, batch size with its scaling rule, averaged weights, precision, label smoothing, and how the
 parameters fall into groups. Everything is fixed by default, may be searched, and is always recorded: a setting's
-``recipe`` is complete.
+``training`` is complete.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tuner.core.values import Scalar, checked, short, table
 MULTIPLIER, FREEZE, NO_DECAY = "multiplier:", "freeze:", "no_decay:"
 """What a key with a pattern begins with; a glob on parameter names follows, as in ``multiplier:backbone.*``."""
 
-OWN_ITEMS = ("batch_size", "label_smoothing")
-"""Items that only the workload itself can honour."""
+OWN_OPTIONS = ("batch_size", "label_smoothing")
+"""Options that only the workload itself can honour."""
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class TrainingOption:
     """A row of the table: a number inside bounds, or one of ``choices``. ``default`` changes nothing."""
 
     name: str
@@ -38,7 +38,7 @@ class Item:
     choices: tuple[str, ...] = ()
 
     def check(self, value: Scalar) -> Scalar:
-        """Return the value as this item stores it.
+        """Return the value as this option stores it.
 
         Raises:
             InputError: it is of another kind, or out of bounds.
@@ -51,22 +51,22 @@ class Item:
         return int(number) if self.integer else number
 
 
-RECIPE: Mapping[str, Item] = table(
-    Item(
+TRAINING_OPTIONS: Mapping[str, TrainingOption] = table(
+    TrainingOption(
         "clip_norm",
         0.0,
         "bound of the 2-norm of the whole gradient; 0 is none",
         "Pascanu et al. 2013, arXiv 1211.5063",
         high=1e6,
     ),
-    Item(
+    TrainingOption(
         "clip_value",
         0.0,
         "bound of each element of the gradient; 0 is none",
         "Mikolov 2012; torch.nn.utils.clip_grad_value_",
         high=1e6,
     ),
-    Item(
+    TrainingOption(
         "accumulation",
         1,
         "batches whose mean gradient makes one optimizer step",
@@ -75,7 +75,7 @@ RECIPE: Mapping[str, Item] = table(
         high=4096,
         integer=True,
     ),
-    Item(
+    TrainingOption(
         "batch_size",
         0,
         "examples of a batch; 0 leaves the workload's own",
@@ -83,7 +83,7 @@ RECIPE: Mapping[str, Item] = table(
         high=1e7,
         integer=True,
     ),
-    Item(
+    TrainingOption(
         "batch_reference",
         0,
         "batch size that the learning rate is stated for; 0 is the workload's own",
@@ -91,50 +91,52 @@ RECIPE: Mapping[str, Item] = table(
         high=1e7,
         integer=True,
     ),
-    Item(
+    TrainingOption(
         "batch_scaling",
         "none",
         "how the learning rate grows with effective batch over reference: none, linear, sqrt",
         "linear: Goyal et al. 2017, arXiv 1706.02677; sqrt: Malladi et al. 2022, arXiv 2205.10287",
         choices=("none", "linear", "sqrt"),
     ),
-    Item(
+    TrainingOption(
         "average",
         "none",
         "weights that are evaluated: the last ones, their exponential (ema) or plain (swa) average",
         "ema: Polyak & Juditsky 1992; swa: Izmailov et al. 2018, arXiv 1803.05407",
         choices=("none", "ema", "swa"),
     ),
-    Item("ema_decay", 0.999, "decay of the average per step (average: ema)", "Polyak & Juditsky 1992", high=0.9999999),
-    Item(
+    TrainingOption(
+        "ema_decay", 0.999, "decay of the average per step (average: ema)", "Polyak & Juditsky 1992", high=0.9999999
+    ),
+    TrainingOption(
         "swa_start",
         0.75,
         "share of the horizon after which the plain average begins (average: swa)",
         "Izmailov et al. 2018, arXiv 1803.05407, section 4",
         high=0.99,
     ),
-    Item(
+    TrainingOption(
         "precision",
         "float32",
         "of forward and backward passes (autocast); float16 scales its loss",
         "Micikevicius et al. 2018, arXiv 1710.03740; torch.autocast",
         choices=PRECISIONS,
     ),
-    Item(
+    TrainingOption(
         "label_smoothing",
         0.0,
         "share of the target that is spread over all classes",
         "Szegedy et al. 2016, arXiv 1512.00567, section 7",
         high=0.9,
     ),
-    Item(
+    TrainingOption(
         "no_decay",
         "bias+norm",
         "what weight decay and L2 spare: nothing; biases and norms; those and embeddings",
         "Goyal et al. 2017, arXiv 1706.02677, section 5.3; Jia et al. 2018, arXiv 1807.11205, section 3.1",
         choices=("nothing", "bias+norm", "bias+norm+embedding"),
     ),
-    Item(
+    TrainingOption(
         "layer_decay",
         1.0,
         "factor of the learning rate from each layer to the one below it",
@@ -146,7 +148,7 @@ RECIPE: Mapping[str, Item] = table(
 
 
 def pattern_of(key: str) -> tuple[str, str] | None:
-    """Split a key with a pattern into what it does and the glob; None for a plain item.
+    """Split a key with a pattern into what it does and the glob; None for a plain option.
 
     >>> pattern_of("multiplier:backbone.*"), pattern_of("clip_norm")
     (('multiplier:', 'backbone.*'), None)
@@ -157,22 +159,29 @@ def pattern_of(key: str) -> tuple[str, str] | None:
     return None
 
 
-def item(key: str) -> Item:
+def is_option(key: str) -> bool:
+    """Return whether a key is one of the table, or one with a pattern."""
+    return key in TRAINING_OPTIONS or pattern_of(key) is not None
+
+
+def option(key: str) -> TrainingOption:
     """Return the row of a key; one is made for a key with a pattern.
 
     Raises:
         InputError: there is none.
     """
-    if key in RECIPE:
-        return RECIPE[key]
+    if key in TRAINING_OPTIONS:
+        return TRAINING_OPTIONS[key]
     found = pattern_of(key)
     if found is None:
-        raise InputError(f"a recipe has no item {key!r}; expected one of {', '.join(RECIPE)}, or a pattern.")
+        raise InputError(
+            f"there is no training option {key!r}; expected one of {', '.join(TRAINING_OPTIONS)}, or a pattern."
+        )
     prefix, glob = found
     if prefix == MULTIPLIER:
-        return Item(key, 1.0, f"factor of the learning rate of {glob}", "", low=1e-6, high=1e6)
+        return TrainingOption(key, 1.0, f"factor of the learning rate of {glob}", "", low=1e-6, high=1e6)
     what = "is not trained" if prefix == FREEZE else "does not decay"
-    return Item(key, "no", f"whether {glob} {what}", "", choices=("no", "yes"))
+    return TrainingOption(key, "no", f"whether {glob} {what}", "", choices=("no", "yes"))
 
 
 def complete(given: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -182,22 +191,22 @@ def complete(given: Mapping[str, Scalar]) -> dict[str, Scalar]:
     (1.0, 'float32')
 
     Raises:
-        InputError: an item is unknown, or a value is not one of its.
+        InputError: an option is unknown, or a value is not one of its.
     """
-    values: dict[str, Scalar] = {name: row.default for name, row in RECIPE.items()}
+    values: dict[str, Scalar] = {name: row.default for name, row in TRAINING_OPTIONS.items()}
     for key, value in given.items():
-        values[key] = item(key).check(value)
+        values[key] = option(key).check(value)
     return values
 
 
-def changed(recipe: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return what differs from the defaults, for people; what only describes another item is left out with it.
+def changed(training: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return what differs from the defaults, for people; what only describes another option is left out with it.
 
     >>> changed(complete({"average": "ema", "batch_size": 32, "batch_reference": 32}))
     {'batch_size': 32, 'average': 'ema', 'ema_decay': 0.999}
     """
-    values = complete(recipe)
-    shown = {key: value for key, value in values.items() if value != item(key).default}
+    values = complete(training)
+    shown = {key: value for key, value in values.items() if value != option(key).default}
     shown.pop("batch_reference", None)
     described = {"ema_decay": values["average"] == "ema", "swa_start": values["average"] == "swa"}
     described["batch_reference"] = values["batch_scaling"] != "none"
@@ -206,15 +215,15 @@ def changed(recipe: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def told(setting: Setting) -> str:
-    """Return a whole setting in words, what its recipe changes included.
+    """Return a whole setting in words, with the training options that it changes.
 
     >>> told(Setting("sgd", {"learning_rate": 0.1}, {"kind": "constant"}, {"clip_norm": 1.0}))
     'sgd learning_rate=0.1, constant, clip_norm 1'
     """
-    return ", ".join([str(setting), *(f"{name} {short(value)}" for name, value in changed(setting.recipe).items())])
+    return ", ".join([str(setting), *(f"{name} {short(value)}" for name, value in changed(setting.training).items())])
 
 
-def learning_rate_factor(recipe: Mapping[str, Scalar]) -> float:
+def learning_rate_factor(training: Mapping[str, Scalar]) -> float:
     """Return the factor that the scaling rule puts on the learning rate.
 
     >>> learning_rate_factor({"batch_size": 128, "batch_reference": 32, "accumulation": 4, "batch_scaling": "sqrt"})
@@ -223,12 +232,12 @@ def learning_rate_factor(recipe: Mapping[str, Scalar]) -> float:
     Raises:
         InputError: a batch size is to be scaled for, and nobody says from which one.
     """
-    values = complete(recipe)
+    values = complete(training)
     size, reference = float(values["batch_size"]), float(values["batch_reference"])
     if values["batch_scaling"] != "none" and size and not reference:
         raise InputError(
             f"batch_scaling is {values['batch_scaling']!r} and batch_size {size:g}, but batch_reference is not known; "
-            "expected the batch size that the learning rates are stated for. Set recipe.batch_reference."
+            "expected the batch size that the learning rates are stated for. Set training.batch_reference."
         )
     ratio = (size / reference if size and reference else 1.0) * float(values["accumulation"])
     return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[str(values["batch_scaling"])]

@@ -111,12 +111,18 @@ class Section:
     """A mapping that knows where each of its keys stands; take the keys out, then call :meth:`finish`."""
 
     def __init__(
-        self, data: Mapping[str, Any], source: str, path: Path_ = (), lines: Mapping[Path_, int] | None = None
+        self,
+        data: Mapping[str, Any],
+        source: str,
+        path: Path_ = (),
+        lines: Mapping[Path_, int] | None = None,
+        written: Mapping[Path_, str] | None = None,
     ) -> None:
         self.data = data
         self.source = source
         self.path = path
         self._lines = lines or {}
+        self._written = written or {}
         self._taken: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
@@ -127,8 +133,9 @@ class Section:
 
     def place(self, key: str = "") -> Place:
         path = (*self.path, key) if key else self.path
+        words = [str(self._written.get(path[: i + 1], part)) for i, part in enumerate(path)]
         line = self._lines.get(path) or self._lines.get(self.path)
-        return Place(self.source, line, ".".join(str(part) for part in path))
+        return Place(self.source, line, ".".join(words))
 
     def error(self, key: str, found: str, expected: str, todo: str = "") -> InputError:
         return InputError(wrong(self.place(key), found, expected, todo))
@@ -195,15 +202,50 @@ class Section:
             return None
         if not isinstance(value, Mapping):
             raise self.error(key, f"is {value!r}", "a mapping of keys to values")
-        return Section(value, self.source, (*self.path, key), self._lines)
+        return Section(value, self.source, (*self.path, key), self._lines, self._written)
 
     def item(self, key: str, index: int) -> Section:
         """Return the mapping at a place of the list under ``key`` as a section of its own."""
-        return Section(self.data[key][index], self.source, (*self.path, key, index), self._lines)
+        return Section(self.data[key][index], self.source, (*self.path, key, index), self._lines, self._written)
 
     def over(self, data: Mapping[str, Any]) -> Section:
         """Return a section with other data; what was written here keeps its lines."""
-        return Section(data, self.source, self.path, self._lines)
+        return Section(data, self.source, self.path, self._lines, self._written)
+
+    def respelled(self, old: str, new: str, at: Sequence[str] = ()) -> Section:
+        """Return the section with the key ``old`` called ``new``; errors still name what was written.
+
+        Args:
+            old: a key's earlier name.
+            new: its name now.
+            at: the keys that lead to the mappings that hold it, from here on; ``*`` is any key and any item of a list.
+
+        Raises:
+            InputError: one mapping has both keys.
+        """
+        lines, written = dict(self._lines), dict(self._written)
+
+        def renamed(data: Any, path: Path_, ahead: Sequence[str]) -> Any:
+            if isinstance(data, list) and ahead and ahead[0] == "*":
+                return [renamed(item, (*path, i), ahead[1:]) for i, item in enumerate(data)]
+            if not isinstance(data, Mapping):
+                return data
+            if ahead:
+                return {
+                    key: renamed(value, (*path, key), ahead[1:]) if ahead[0] in ("*", key) else value
+                    for key, value in data.items()
+                }
+            if data.get(old) is None:
+                return {key: value for key, value in data.items() if key != old}
+            if data.get(new) is not None:
+                here = Section(data, self.source, path, self._lines, self._written)
+                raise here.error(old, f"stands beside {here.place(new)}, its name now", "one of the two", "Keep one.")
+            for place in [place for place in lines if place[: len(path) + 1] == (*path, old)]:
+                lines[(*path, new, *place[len(path) + 1 :])] = lines[place]
+            written[(*path, new)] = str(written.get((*path, old), old))
+            return {new if key == old else key: value for key, value in data.items() if key != new}
+
+        return Section(renamed(self.data, self.path, at), self.source, self.path, lines, written)
 
     def texts(self, key: str, default: Any = MISSING) -> Any:
         value = self.take(key, default)

@@ -1,4 +1,4 @@
-"""Settings that a study is told to try beside those of its space: recipes, and the best ones of earlier studies.
+"""Settings that a study shall try beside those of its space: recipes, and the best ones of earlier studies.
 
 As plain data, so that the ledger keeps them; where they are found is the business of others.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from tuner.catalog.families import family, is_family
 from tuner.config.documents import Section
 from tuner.config.space import KIND, ArmSpace, SearchSpace
-from tuner.config.space_files import Part, read_known, read_setting
+from tuner.config.space_files import Part, read_initial, read_setting
 from tuner.core.records import Setting, Source
 from tuner.core.values import Scalar
 
@@ -21,11 +21,11 @@ _FOUND = {"published": Source.PUBLISHED, "earlier": Source.EARLIER}
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class InitialSetting:
     """One setting for the arms of its family.
 
-    ``written`` is what stands under ``known`` in a space: hyperparameters, ``schedule``, ``recipe``; what it does not
-    say has the family's default and the arm's recipe. ``origin`` says where it was found.
+    ``written`` is what stands under ``initial_settings`` in a space: hyperparameters, ``schedule``, ``training``; what
+    it does not say has the family's default and the arm's training options. ``origin`` says where it was found.
     """
 
     family: str
@@ -38,27 +38,27 @@ class Known:
         return {"found": self.found.value, "origin": self.origin, "family": self.family, **self.written}
 
 
-def read_all(section: Section) -> tuple[Known, ...]:
-    """Read the key ``known`` of a study that the ledger keeps.
+def read_all(section: Section) -> tuple[InitialSetting, ...]:
+    """Read the key ``initial_settings`` of a study that the ledger keeps.
 
     Raises:
         InputError: an entry is no setting.
     """
-    raw = section.take("known", [])
+    raw = section.take("initial_settings", [])
     if not isinstance(raw, list) or not all(isinstance(entry, Mapping) for entry in raw):
-        raise section.error("known", f"is {raw!r}", "a list of settings, as the database keeps them")
-    return tuple(_read(section.item("known", i)) for i in range(len(raw)))
+        raise section.error("initial_settings", f"is {raw!r}", "a list of settings, as the database keeps them")
+    return tuple(_read(section.item("initial_settings", i)) for i in range(len(raw)))
 
 
-def _read(entry: Section) -> Known:
+def _read(entry: Section) -> InitialSetting:
     found, origin, name = entry.choice("found", list(_FOUND)), entry.text("origin"), entry.text("family")
     if not is_family(name):
         raise entry.error("family", f"is {name!r}", "an optimizer family (tuner optimizers)")
     written = {key: value for key, value in entry.data.items() if key not in (*_OWN, "family")}
-    return Known(name, written, _FOUND[found], origin)
+    return InitialSetting(name, written, _FOUND[found], origin)
 
 
-def with_known(space: SearchSpace, settings: Sequence[Known], study: Part) -> SearchSpace:
+def with_initial_settings(space: SearchSpace, settings: Sequence[InitialSetting], study: Part) -> SearchSpace:
     """Return the space whose arms also try the settings of their families, before those of the space itself.
 
     A schedule that an arm does not offer yet is offered from then on; ranges stay as they are.
@@ -69,11 +69,11 @@ def with_known(space: SearchSpace, settings: Sequence[Known], study: Part) -> Se
     return replace(space, arms=tuple(_arm_with(arm, settings, study) for arm in space.arms))
 
 
-def _arm_with(arm: ArmSpace, settings: Sequence[Known], study: Part) -> ArmSpace:
-    mine = [(known, setting_of(known, arm, study)) for known in settings if known.family == arm.family.name]
-    earlier = tuple(setting for known, setting in mine if known.found is Source.EARLIER)
-    published = tuple(setting for known, setting in mine if known.found is Source.PUBLISHED)
-    origins = {setting.fingerprint: known.origin for known, setting in reversed(mine)}
+def _arm_with(arm: ArmSpace, settings: Sequence[InitialSetting], study: Part) -> ArmSpace:
+    mine = [(one, setting_of(one, arm, study)) for one in settings if one.family == arm.family.name]
+    earlier = tuple(setting for one, setting in mine if one.found is Source.EARLIER)
+    published = tuple(setting for one, setting in mine if one.found is Source.PUBLISHED)
+    origins = {setting.fingerprint: one.origin for one, setting in reversed(mine)}
     return replace(
         _offering(arm, {str(setting.schedule["kind"]): 1 for _, setting in mine}),
         earlier=(*arm.earlier, *earlier),
@@ -91,11 +91,11 @@ def _offering(arm: ArmSpace, kinds: Mapping[Scalar, int]) -> ArmSpace:
     return replace(arm, all_dimensions=tuple(wider))
 
 
-def setting_of(known: Known, arm: ArmSpace, study: Part) -> Setting:
-    """Return the complete setting that an arm makes of what is known."""
-    return read_known(Section(known.written, known.origin), arm, study)
+def setting_of(initial: InitialSetting, arm: ArmSpace, study: Part) -> Setting:
+    """Return the complete setting that an arm makes of an initial one."""
+    return read_initial(Section(initial.written, initial.origin), arm, study)
 
 
-def full(known: Known, base: Mapping[str, Any] | None = None) -> Setting:
-    """Return the complete setting outside any study, its recipe over ``base``."""
-    return read_setting(Section(known.written, known.origin), family(known.family), base or {})
+def full(initial: InitialSetting, base: Mapping[str, Any] | None = None) -> Setting:
+    """Return the complete setting outside any study, its training options over ``base``."""
+    return read_setting(Section(initial.written, initial.origin), family(initial.family), base or {})

@@ -1,8 +1,8 @@
 """Search spaces: per arm, the dimensions in the coordinates that are searched, and back to settings.
 
 The coordinates are the ones in which good regions are round and transfer: ``one_minus_momentum`` and
-``one_minus_beta1`` on a log scale, ``effective_learning_rate`` = learning_rate / (1 - momentum). A schedule's and a
-recipe's have the prefixes ``schedule.`` and ``recipe.``. No sampler and no file is known here.
+``one_minus_beta1`` on a log scale, ``effective_learning_rate`` = learning_rate / (1 - momentum). A schedule's
+have the prefix ``schedule.``, training options ``training.``. No sampler and no file is known here.
 """
 
 from __future__ import annotations
@@ -21,10 +21,30 @@ from tuner.core.values import Scalar, short
 
 EFFECTIVE = "effective_learning_rate"
 ONE_MINUS = "one_minus_"
-SCHEDULE, RECIPE = "schedule.", "recipe."
+SCHEDULE, TRAINING = "schedule.", "training."
 KIND = "schedule.kind"
+_STORED = "recipe."
+"""The prefix of training options in Optuna's tables, and in what was stored before they were called so."""
 ZERO_SHARE = 1 / 8
 """The share of an ``or_zero`` dimension's axis that stands for exactly 0."""
+
+
+def to_stored_axis(name: str) -> str:
+    """Return a dimension's name as Optuna's tables have it: samplers see dimensions in the order of these names.
+
+    >>> to_stored_axis("training.clip_norm"), to_stored_axis("schedule.kind")
+    ('recipe.clip_norm', 'schedule.kind')
+    """
+    return _STORED + name.removeprefix(TRAINING) if name.startswith(TRAINING) else name
+
+
+def from_stored_axis(name: str) -> str:
+    """Return the name of the dimension that is stored under ``name``.
+
+    >>> from_stored_axis("recipe.clip_norm"), from_stored_axis("training.clip_norm")
+    ('training.clip_norm', 'training.clip_norm')
+    """
+    return TRAINING + name.removeprefix(_STORED) if name.startswith(_STORED) else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +158,10 @@ class Dimension:
 class ArmSpace:
     """What one arm searches: all its dimensions, those that the budget opens, and what is fixed.
 
-    ``base`` is the recipe on which dimensions act: what the workload takes for granted and what the space fixes, also
-    of items that a dimension searches; a closed dimension leaves it as it is. Tried first are ``current``, the user's
-    own setting, ``earlier``, the best ones of other studies, and ``published``, those of the literature; ``origins``
-    says by fingerprint where a setting was found.
+    ``base`` holds the training options on which dimensions act: what the workload takes for granted and what the
+    space fixes, also of options that a dimension searches; a closed dimension leaves it as it is. Tried first are
+    ``current``, the user's own setting, ``earlier``, the best ones of other studies, and ``published``, those of the
+    literature; ``origins`` says by fingerprint where a setting was found.
     """
 
     arm: str
@@ -157,11 +177,11 @@ class ArmSpace:
 
     @property
     def default(self) -> Setting:
-        """The family's default with its schedule, under the recipe that this arm is based on."""
-        given = self._recipe(self._settled)
+        """The family's default with its schedule, under the training options that this arm is based on."""
+        given = self._training(self._settled)
         for d in self.dimensions:
-            if d.name.startswith(RECIPE):
-                key, value = self._recipe_item(d, {})
+            if d.name.startswith(TRAINING):
+                key, value = self._training_item(d, {})
                 given[key] = value
         plain = self.family.default
         return Setting(
@@ -169,13 +189,13 @@ class ArmSpace:
         )
 
     @property
-    def known(self) -> tuple[Setting, ...]:
-        """The settings that are known beforehand, in the order in which they are tried."""
+    def initial_settings(self) -> tuple[Setting, ...]:
+        """The settings to try first, in that order."""
         found = [self.default, *([self.current] if self.current else []), *self.earlier, *self.published]
         return tuple(setting for i, setting in enumerate(found) if setting not in found[:i])
 
     def source_of(self, setting: Setting) -> Source:
-        """Whence a known setting came."""
+        """Where an initial setting came from."""
         if setting == self.default:
             return Source.DEFAULT
         if setting == self.current:
@@ -205,7 +225,7 @@ class ArmSpace:
     @property
     def _settled(self) -> dict[str, Scalar]:
         """What is fixed, and of choices that stay closed the first one, unless the base says which."""
-        closed = (d for d in self.closed if d.choices and d.name.removeprefix(RECIPE) not in self.base)
+        closed = (d for d in self.closed if d.choices and d.name.removeprefix(TRAINING) not in self.base)
         return {**self.fixed, **{d.name: next(iter(d.choices)) for d in closed}}
 
     def dimension(self, name: str) -> Dimension | None:
@@ -223,7 +243,7 @@ class ArmSpace:
         values = self._settled | {d.name: d.value(coordinates[d.name]) for d in self.dimensions}
         try:
             return Setting(
-                self.family.name, self._hyperparameters(values), self._schedule(values), self._recipe(values)
+                self.family.name, self._hyperparameters(values), self._schedule(values), self._training(values)
             )
         except InputError as error:
             raise SpaceError(f"arm {self.arm!r}: {error}") from None
@@ -242,7 +262,7 @@ class ArmSpace:
         for name, value in values.items():
             if name.startswith(ONE_MINUS):
                 given[name.removeprefix(ONE_MINUS)] = 1.0 - float(value)
-            elif name != EFFECTIVE and not name.startswith((SCHEDULE, RECIPE)):
+            elif name != EFFECTIVE and not name.startswith((SCHEDULE, TRAINING)):
                 given[name] = value
         complete = self.family.complete(given)
         if EFFECTIVE in values:
@@ -258,9 +278,9 @@ class ArmSpace:
         given = {**self.family.default_schedule, **given, "kind": kind}
         return Schedule.of({k: v for k, v in given.items() if k in used}).setting
 
-    def _recipe(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    def _training(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
         given: dict[str, Scalar] = dict(self.base)
-        for key, value in self._under(RECIPE, values).items():
+        for key, value in self._under(TRAINING, values).items():
             base = key.removeprefix(ONE_MINUS)
             given[base] = value if base == key else 1.0 - float(value)
         return training_options.complete(given)
@@ -285,9 +305,9 @@ class ArmSpace:
             return float(hyper["learning_rate"]) / (1.0 - float(hyper[self.family.momentum]))
         if name.startswith(ONE_MINUS):
             return 1.0 - float(hyper[name.removeprefix(ONE_MINUS)])
-        if name.startswith(RECIPE):
-            key, value = self._recipe_item(dimension, setting.recipe)
-            return 1.0 - float(value) if name.startswith(RECIPE + ONE_MINUS) else value
+        if name.startswith(TRAINING):
+            key, value = self._training_item(dimension, setting.training)
+            return 1.0 - float(value) if name.startswith(TRAINING + ONE_MINUS) else value
         if not name.startswith(SCHEDULE):
             return hyper[name]
         key = name.removeprefix(SCHEDULE)
@@ -299,13 +319,13 @@ class ArmSpace:
         value = int(default) if dimension.integer else default
         return value if dimension.contains(dimension.coordinate(value)) else middle
 
-    def _recipe_item(self, dimension: Dimension, values: Mapping[str, Scalar]) -> tuple[str, Scalar]:
-        """The item that a dimension of the recipe sets and its value; where it has none, what suits the range best."""
-        written = dimension.name.removeprefix(RECIPE)
+    def _training_item(self, dimension: Dimension, values: Mapping[str, Scalar]) -> tuple[str, Scalar]:
+        """The training option that a dimension sets and its value; where it has none, what suits the range best."""
+        written = dimension.name.removeprefix(TRAINING)
         key = written.removeprefix(ONE_MINUS)
         if key in values:
             return key, values[key]
-        for value in (*((self.base[key],) if key in self.base else ()), training_options.item(key).default):
+        for value in (*((self.base[key],) if key in self.base else ()), training_options.option(key).default):
             meant = value if key == written else 1.0 - float(value)
             if dimension.contains(dimension.snapped(dimension.coordinate(meant))):
                 return key, value
@@ -313,7 +333,7 @@ class ArmSpace:
         return key, middle if key == written else 1.0 - float(middle)
 
     def including(self, setting: Setting) -> ArmSpace:
-        """Return the space, widened where needed to contain the user's current setting, which becomes known."""
+        """Return the space, widened where needed to contain the user's current setting, which is then tried first."""
         wider = []
         for d in self.all_dimensions:
             opened = d.opened(self.trials)

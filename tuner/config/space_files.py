@@ -14,8 +14,9 @@ from tuner.catalog.families import FAMILIES, ONE_RATE, SWITCH, Family, family, i
 from tuner.catalog.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, Parameter, Schedule
 from tuner.catalog.training_options import FREEZE, MULTIPLIER, NO_DECAY
 from tuner.config.documents import Section, read_yaml
+from tuner.config.renamed import space_with_present_names
 from tuner.config.shipped import find_space
-from tuner.config.space import EFFECTIVE, KIND, ONE_MINUS, RECIPE, SCHEDULE, ArmSpace, Dimension, SearchSpace
+from tuner.config.space import EFFECTIVE, KIND, ONE_MINUS, SCHEDULE, TRAINING, ArmSpace, Dimension, SearchSpace
 from tuner.core.errors import InputError, SpaceError
 from tuner.core.records import Setting
 from tuner.core.values import Scalar
@@ -28,8 +29,8 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
 }
 _PATTERNS = {"multipliers": MULTIPLIER, "freeze": FREEZE, "no_decay_patterns": NO_DECAY}
 _YES_NO = ("no", "yes")
-_AVERAGE = RECIPE + "average"
-_NOT_HYPERPARAMETERS = ("family", "schedule", "recipe", "known")
+_AVERAGE = TRAINING + "average"
+_NOT_HYPERPARAMETERS = ("family", "schedule", "training", "initial_settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class Part:
 
 def _plain(name: str) -> str:
     """A coordinate without the way in which it is searched."""
-    head, dot, key = name.rpartition(".") if name.startswith((SCHEDULE, RECIPE)) and ":" not in name else ("", "", name)
+    head, dot, key = (
+        name.rpartition(".") if name.startswith((SCHEDULE, TRAINING)) and ":" not in name else ("", "", name)
+    )
     return head + dot + ("learning_rate" if key == EFFECTIVE else key.removeprefix(ONE_MINUS))
 
 
@@ -66,9 +69,9 @@ def read_space(
     workload: Mapping[str, Scalar] | None = None,
     near: Path | None = None,
 ) -> SearchSpace:
-    """Read a space: ``name``, ``about``, ``extends``, shared ``schedule`` and ``recipe``, and ``arms``.
+    """Read a space: ``name``, ``about``, ``extends``, shared ``schedule`` and ``training``, and ``arms``.
 
-    An arm that lists no hyperparameter searches its family's published ranges. Of the recipe, what the study says
+    An arm that lists no hyperparameter searches its family's published ranges. Of training options, what the study says
     (``study``) counts most, then the arm, then the space, then what the workload takes for granted.
 
     Raises:
@@ -80,8 +83,8 @@ def read_space(
         about = section.text("about", "")
         schedule = read_part(section.section("schedule", {}), SCHEDULE)
         shared = (
-            Part(fixed={RECIPE + key: value for key, value in (workload or {}).items()}),
-            read_recipe(section.section("recipe", {})),
+            Part(fixed={TRAINING + key: value for key, value in (workload or {}).items()}),
+            read_training(section.section("training", {})),
         )
         table = section.section("arms")
         if not table.data:
@@ -97,6 +100,7 @@ def read_space(
 
 def _extended(section: Section, near: Path | None, seen: tuple[Path, ...]) -> Section:
     """The section with what it extends underneath; the one that is extended has to be whole itself."""
+    section = space_with_present_names(section)
     if "extends" not in section:
         section.take("extends", None)
         return section
@@ -141,13 +145,13 @@ def _arm(table: Section, name: str, schedule: Part, shared: tuple[Part, ...], st
     row = family(family_name)
     timed = _fitting(row, schedule).under(read_part(section.section("schedule", {}), SCHEDULE))
     own = _hyperparameters(section, row)
-    layers = [_own_average(row, part) for part in (*shared, read_recipe(section.section("recipe", {})), study)]
+    layers = [_own_average(row, part) for part in (*shared, read_training(section.section("training", {})), study)]
     whole = own.under(timed)
     for layer in layers:
         whole = whole.under(layer)
-    base = {key.removeprefix(RECIPE): value for layer in layers for key, value in layer.fixed.items()}
+    base = {key.removeprefix(TRAINING): value for layer in layers for key, value in layer.fixed.items()}
     space = ArmSpace(name, row, whole.dimensions, fixed=whole.fixed, base=base)
-    space = _with_known(section, space, study)
+    space = _with_initial_settings(section, space, study)
     section.finish()
     if not own.dimensions:
         raise table.error(name, "searches nothing", "at least the learning rate", "Fix less.")
@@ -206,7 +210,7 @@ def _corners(table: Section, name: str, space: ArmSpace) -> None:
 
 
 def _own_average(row: Family, part: Part) -> Part:
-    """What is said of a recipe without averages, for families that average by themselves."""
+    """The training options without averages, for families that average by themselves."""
     if SWITCH not in row.needs:
         return part
     fixed = {key: value for key, value in part.fixed.items() if key != _AVERAGE}
@@ -219,68 +223,70 @@ def _check_rates(table: Section, name: str, space: ArmSpace) -> None:
         return
     said = {d.name for d in space.all_dimensions} | {key for key, value in space.fixed.items() if value != 1.0}
     for key in sorted(said):
-        if key.startswith((RECIPE + MULTIPLIER, RECIPE + "layer_decay")):
+        if key.startswith((TRAINING + MULTIPLIER, TRAINING + "layer_decay")):
             found = f"has {key} for {space.family.name}, which finds one learning rate for all parameters"
-            raise table.error(name, found, "none", "Leave it out of this arm's recipe, or the arm out.")
+            raise table.error(name, found, "none", "Leave it out of this arm's training options, or the arm out.")
 
 
-def _with_known(section: Section, space: ArmSpace, study: Part) -> ArmSpace:
-    """The space with settings from the literature: hyperparameters, ``schedule``, ``recipe``, and their ``source``."""
-    raw = section.take("known", [])
+def _with_initial_settings(section: Section, space: ArmSpace, study: Part) -> ArmSpace:
+    """The space with settings from the literature: hyperparameters, ``schedule``, ``training``, and ``source``."""
+    raw = section.take("initial_settings", [])
     if not isinstance(raw, list) or not all(isinstance(entry, Mapping) for entry in raw):
-        raise section.error("known", f"is {raw!r}", "a list of settings, each {learning_rate: ..., source: ...}")
-    entries = [section.item("known", i) for i in range(len(raw))]
+        raise section.error(
+            "initial_settings", f"is {raw!r}", "a list of settings, each {learning_rate: ..., source: ...}"
+        )
+    entries = [section.item("initial_settings", i) for i in range(len(raw))]
     sources = [entry.text("source") for entry in entries]
-    found = [read_known(entry, space, study) for entry in entries]
+    found = [read_initial(entry, space, study) for entry in entries]
     origins = {setting.fingerprint: source for setting, source in zip(found, sources, strict=True)}
     return replace(space, published=tuple(found), origins=origins)
 
 
-def read_known(section: Section, space: ArmSpace, study: Part) -> Setting:
-    """Read one setting that an arm shall try: its own recipe over the arm's, the study's over both."""
-    found = read_setting(section, space.family, space.default.recipe)
-    counts_most = {key.removeprefix(RECIPE): value for key, value in study.fixed.items()}
-    return replace(found, recipe={**found.recipe, **counts_most})
+def read_initial(section: Section, space: ArmSpace, study: Part) -> Setting:
+    """Read one setting that an arm shall try: its own training options over the arm's, the study's over both."""
+    found = read_setting(section, space.family, space.default.training)
+    counts_most = {key.removeprefix(TRAINING): value for key, value in study.fixed.items()}
+    return replace(found, training={**found.training, **counts_most})
 
 
 def read_setting(section: Section, row: Family, base: Mapping[str, Scalar], kind: str = "") -> Setting:
-    """Read one complete setting of a family: hyperparameters, ``schedule``, ``recipe`` over ``base``.
+    """Read one complete setting of a family: hyperparameters, ``schedule``, ``training`` over ``base``.
 
     ``kind`` is the schedule of one that names none; the family's own if it is empty.
     """
-    taken = ("family", "schedule", "recipe", "source")
+    taken = ("family", "schedule", "training", "source")
     given = {key: section.take(key) for key in section.names() if key not in taken}
     for key in given:
         section.guard(key, partial(row.complete, {key: given[key]}))
     timed = dict(section.section("schedule", {"kind": kind} if kind else dict(row.default_schedule)).data)
     schedule = section.guard("schedule", lambda: Schedule.of(timed))
-    own = dict(read_recipe(section.section("recipe", {})).fixed)
+    own = dict(read_training(section.section("training", {})).fixed)
     section.finish()
-    rest = training_options.complete({**base, **{key.removeprefix(RECIPE): value for key, value in own.items()}})
+    rest = training_options.complete({**base, **{key.removeprefix(TRAINING): value for key, value in own.items()}})
     return Setting(row.name, dict(row.complete(given)), schedule.setting, rest)
 
 
-def read_recipe(section: Section) -> Part:
-    """Read a recipe: items by name, and ``multipliers``, ``freeze``, ``no_decay_patterns`` by pattern."""
+def read_training(section: Section) -> Part:
+    """Read training options: by name, and ``multipliers``, ``freeze``, ``no_decay_patterns`` by pattern."""
     patterns = Part()
     for key, prefix in _PATTERNS.items():
         if key in section:
             patterns = patterns.under(_patterns(section, key, prefix))
         else:
             section.take(key, None)
-    return read_part(section, RECIPE, skip=tuple(_PATTERNS)).under(patterns)
+    return read_part(section, TRAINING, skip=tuple(_PATTERNS)).under(patterns)
 
 
 def _patterns(section: Section, key: str, prefix: str) -> Part:
     raw = section.take(key)
     if isinstance(raw, list) and prefix != MULTIPLIER:
         raw = dict.fromkeys(map(str, raw), "yes")
-        return Part(fixed={RECIPE + prefix + glob: value for glob, value in raw.items()})
-    return read_part(section.section(key), RECIPE + prefix)
+        return Part(fixed={TRAINING + prefix + glob: value for glob, value in raw.items()})
+    return read_part(section.section(key), TRAINING + prefix)
 
 
 def read_part(section: Section, prefix: str, row: Family | None = None, skip: tuple[str, ...] = ()) -> Part:
-    """Read the dimensions and fixed values of a section of an arm, a schedule or a recipe."""
+    """Read the dimensions and fixed values of a section of an arm, a schedule or of training options."""
     dimensions: list[Dimension] = []
     fixed: dict[str, Scalar] = {}
     for key in section.names():
@@ -306,9 +312,9 @@ def _texts(name: str) -> tuple[str, ...]:
     """The words that a coordinate of this name may be; none for numbers."""
     if name.startswith(SCHEDULE):
         return _TEXTS.get(name.removeprefix(SCHEDULE), ())
-    key = name.removeprefix(RECIPE)
-    if name.startswith(RECIPE) and (key in training_options.RECIPE or training_options.pattern_of(key)):
-        return training_options.item(key).choices
+    key = name.removeprefix(TRAINING)
+    if name.startswith(TRAINING) and (training_options.is_option(key)):
+        return training_options.option(key).choices
     return ()
 
 
@@ -337,8 +343,8 @@ def _known_bounds(section: Section, key: str, name: str, row: Family | None) -> 
     if name.startswith(SCHEDULE):
         names = ", ".join([*_TEXTS, *_parameters()])
         raise section.error(key, "is not a parameter of a schedule", f"one of {names}")
-    names = ", ".join([*training_options.RECIPE, *_PATTERNS])
-    raise section.error(key, "is not an item of a recipe", f"one of {names}")
+    names = ", ".join([*training_options.TRAINING_OPTIONS, *_PATTERNS])
+    raise section.error(key, "is not a training option", f"one of {names}")
 
 
 def _parameters() -> dict[str, Parameter]:
@@ -350,12 +356,12 @@ def _bounds(name: str, row: Family | None) -> Any:
     if name.startswith(SCHEDULE):
         p = _parameters().get(name.removeprefix(SCHEDULE))
         return None if p is None else (p.low, p.high, p.integer)
-    if name.startswith(RECIPE):
-        key = name.removeprefix(RECIPE)
+    if name.startswith(TRAINING):
+        key = name.removeprefix(TRAINING)
         base = key.removeprefix(ONE_MINUS)
-        if base not in training_options.RECIPE and not training_options.pattern_of(base):
+        if not training_options.is_option(base):
             return None
-        r = training_options.item(base)
+        r = training_options.option(base)
         return (r.low, r.high, r.integer) if base == key else (1.0 - r.high, 1.0 - r.low, False) if r.high < 1 else None
     assert row is not None
     rows = {h.name: h for h in row.hyperparameters}

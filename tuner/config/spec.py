@@ -15,10 +15,11 @@ from tuner.catalog.families import family as family_named
 from tuner.catalog.training_options import PRECISIONS
 from tuner.config.documents import Section, read_yaml
 from tuner.config.fidelity import FULL, LADDER, Fidelity, read_fidelity
-from tuner.config.initial_settings import Known, read_all, with_known
+from tuner.config.initial_settings import InitialSetting, read_all, with_initial_settings
+from tuner.config.renamed import study_with_present_names
 from tuner.config.shipped import check_recipe_name, find_space
-from tuner.config.space import RECIPE, ArmSpace, SearchSpace
-from tuner.config.space_files import Part, read_recipe, read_setting, read_space, with_current
+from tuner.config.space import TRAINING, ArmSpace, SearchSpace
+from tuner.config.space_files import Part, read_setting, read_space, read_training, with_current
 from tuner.config.widened import Widening, read_widen, read_widened, with_widened
 from tuner.core.records import Horizon, Setting, WorkloadRef
 from tuner.core.values import Scalar, derive_seed
@@ -111,12 +112,12 @@ class Recording:
 class StudySpec:
     """The user's question, complete and checked. ``storage`` and ``tracking`` never reach the ledger.
 
-    ``recording`` is None unless the runs were made elsewhere; then no file of ours asked the question. ``recipe`` and
-    ``current_recipe`` are what the study file says of them, ``workload_recipe`` what the workload takes
+    ``recording`` is None unless the runs were made elsewhere; then no file of ours asked the question. ``training`` and
+    ``current_training`` are what the study file says of them, ``workload_training`` what the workload takes
     for granted; the arms of ``space`` and the setting ``current`` hold what follows. ``known_recipes`` and
-    ``warm_start`` name recipes and earlier studies to start from, ``known`` holds the settings that were found there,
-    once they are looked up. ``widen`` asks the search to widen the ranges at whose edge it ends, ``widened`` holds what
-    it widened; ``space`` and ``budget`` are those that follow.
+    ``warm_start`` name recipes and earlier studies to start from, ``initial_settings`` holds those that were found
+    there, once they are looked up. ``widen`` asks the search to widen the ranges at whose edge it ends, ``widened``
+    holds what it widened; ``space`` and ``budget`` are those that follow.
     """
 
     name: str
@@ -138,12 +139,12 @@ class StudySpec:
     retries: int = 3
     stop_after_failures: int = 3
     current: Setting | None = None
-    current_recipe: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    workload_recipe: Mapping[str, Scalar] = field(default_factory=dict)
+    current_training: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    workload_training: Mapping[str, Scalar] = field(default_factory=dict)
     known_recipes: tuple[str, ...] = ()
     warm_start: tuple[str, ...] = ()
-    known: tuple[Known, ...] = ()
+    initial_settings: tuple[InitialSetting, ...] = ()
     widen: bool = False
     widened: tuple[Widening, ...] = ()
     recording: Recording | None = None
@@ -207,9 +208,9 @@ class StudySpec:
             "checkpoint_seconds": self.checkpoint_seconds,
             "retries": self.retries,
             "stop_after_failures": self.stop_after_failures,
-            "current": _setting_json(self.current, self.current_recipe),
-            "recipe": dict(self.recipe),
-            "workload_recipe": dict(self.workload_recipe),
+            "current": _setting_json(self.current, self.current_training),
+            "training": dict(self.training),
+            "workload_training": dict(self.workload_training),
             **self._where_json(),
             "tracking": "none" if self.tracking == "none" else None,
         }
@@ -219,7 +220,7 @@ class StudySpec:
         found = {
             "known_recipes": list(self.known_recipes),
             "warm_start": list(self.warm_start),
-            "known": [known.to_json() for known in self.known],
+            "initial_settings": [setting.to_json() for setting in self.initial_settings],
             "widen": self.widen,
             "widened": [widening.to_json() for widening in self.widened],
         }
@@ -245,6 +246,7 @@ def stored_spec(spec: Mapping[str, Any], name: str) -> StudySpec:
 
 def read_spec(section: Section, near: Path | None = None) -> StudySpec:
     """As :func:`read_spec_file`, from a section of any source (a YAML file, keyword arguments, the ledger)."""
+    section = study_with_present_names(section)
     name = section.text("study")
     if not _NAME.fullmatch(name):
         raise section.error("study", f"is {name!r}", "letters, digits, '.', '_', '-' (60 at most)")
@@ -252,20 +254,20 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
     opened_for = section.integer("opened_for", budget.planned, low=1)
     confirmation = _confirmation(section)
     resources, precision = _resources(section)
-    ours = section.section("recipe", {})
-    said = read_recipe(ours)
-    taken = dict(section.section("workload_recipe", {}).data)
+    ours = section.section("training", {})
+    said = read_training(ours)
+    taken = dict(section.section("workload_training", {}).data)
     if precision is not None and "precision" in ours.data:
         found = "stands in resources, too"
         raise ours.error("precision", found, "one of the two", "Remove resources.precision, its older place.")
     if precision is not None:
-        said = Part(said.dimensions, {**said.fixed, RECIPE + "precision": precision})
+        said = Part(said.dimensions, {**said.fixed, TRAINING + "precision": precision})
     space = _space(section, near, opened_for, said, taken)
-    current, own = _current(section, {**taken, **{key.removeprefix(RECIPE): v for key, v in said.fixed.items()}})
+    current, own = _current(section, {**taken, **{key.removeprefix(TRAINING): v for key, v in said.fixed.items()}})
     if current is not None:
         space = section.guard("current", lambda: with_current(space, current))
-    known = read_all(section)
-    space = section.guard("known", lambda: with_known(space, known, said))
+    initial = read_all(section)
+    space = section.guard("initial_settings", lambda: with_initial_settings(space, initial, said))
     widened = read_widened(section)
     space = with_widened(space, widened)
     metric, direction = _metric(section)
@@ -291,12 +293,12 @@ def read_spec(section: Section, near: Path | None = None) -> StudySpec:
         retries=section.integer("retries", 3, low=0),
         stop_after_failures=section.integer("stop_after_failures", 3, low=1),
         current=current,
-        current_recipe=own,
-        recipe=dict(ours.data) | ({} if precision is None else {"precision": precision}),
-        workload_recipe=taken,
+        current_training=own,
+        training=dict(ours.data) | ({} if precision is None else {"precision": precision}),
+        workload_training=taken,
         known_recipes=_recipe_names(section),
         warm_start=_study_names(section, name),
-        known=known,
+        initial_settings=initial,
         widen=read_widen(section, budget.trials_per_arm, sampler),
         widened=widened,
         storage=section.text("storage", None),
@@ -421,7 +423,7 @@ def _extensions(section: Section) -> tuple[int, ...]:
 
 
 def _resources(section: Section) -> tuple[Resources, str | None]:
-    """The resources, and the precision where studies from before the recipe have it."""
+    """The resources, and the precision where studies from before the training options have it."""
     inner = section.section("resources", {})
     found = Resources(
         cpus=inner.number("cpus", 1.0, low=0.0, above=True),
@@ -465,7 +467,7 @@ def _space(section: Section, near: Path | None, trials: int, ours: Part, workloa
 
 
 def _current(section: Section, base: Mapping[str, Scalar]) -> tuple[Setting | None, Mapping[str, Any]]:
-    """The user's own setting, complete, and what was written of its recipe."""
+    """The user's own setting, complete, and what was written of its training options."""
     if "current" not in section:
         section.take("current", None)
         return None, {}
@@ -473,7 +475,7 @@ def _current(section: Section, base: Mapping[str, Scalar]) -> tuple[Setting | No
     raw = inner.take("family")
     name = inner.choice("family", [*FAMILIES, *([raw] if isinstance(raw, str) and is_family(raw) else [])])
     found = read_setting(inner, family_named(name), base, kind="constant")
-    return found, dict(inner.section("recipe", {}).data)
+    return found, dict(inner.section("training", {}).data)
 
 
 def _refuse_kinds(section: Section, spec: StudySpec) -> None:
@@ -487,8 +489,8 @@ def _refuse_kinds(section: Section, spec: StudySpec) -> None:
             )
 
 
-def _setting_json(setting: Setting | None, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+def _setting_json(setting: Setting | None, training: Mapping[str, Any]) -> dict[str, Any] | None:
     if setting is None:
         return None
-    rest = {"schedule": dict(setting.schedule), "recipe": dict(recipe)}
+    rest = {"schedule": dict(setting.schedule), "training": dict(training)}
     return {"family": setting.family, **setting.hyperparameters, **rest}

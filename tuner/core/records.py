@@ -85,16 +85,29 @@ class WorkloadRef:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One complete choice: optimizer family with its hyperparameters, schedule with its parameters, the recipe.
+    """One complete choice: optimizer family with its hyperparameters, schedule with its parameters, training options.
 
-    ``schedule`` holds only what its ``kind`` uses, plus the warm-up; ``recipe`` is everything else that the
+    ``schedule`` holds only what its ``kind`` uses, plus the warm-up; ``training`` is everything else that the
     optimizer depends on (see :mod:`tuner.catalog.training_options`).
     """
 
     family: str
     hyperparameters: Mapping[str, Scalar]
     schedule: Mapping[str, Scalar]
-    recipe: Mapping[str, Scalar] = field(default_factory=dict)
+    training: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Setting:
+        """Read a setting back; before they were called so, the training options stood under ``recipe``."""
+        values = dict(data)
+        if "recipe" in values:
+            values["training"] = values.pop("recipe")
+        return Setting(**values)
+
+    @property
+    def recipe(self) -> Mapping[str, Scalar]:
+        """The training options, by their earlier name."""
+        return self.training
 
     @property
     def fingerprint(self) -> str:
@@ -146,9 +159,9 @@ class RunSpec:
         values["phase"] = Phase(values["phase"])
         values["horizon"] = Horizon(**values["horizon"])
         setting = dict(values["setting"])
-        if "precision" in values:  # where ledgers from before the recipe have it
-            setting["recipe"] = {"precision": values.pop("precision")}
-        values["setting"] = Setting(**setting)
+        if "precision" in values:  # where ledgers from before the training options have it
+            setting["training"] = {"precision": values.pop("precision")}
+        values["setting"] = Setting.from_json(setting)
         values["workload"] = WorkloadRef(**values["workload"])
         return RunSpec(**values)
 

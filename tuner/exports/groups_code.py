@@ -27,7 +27,7 @@ _LAYERED = (
 def is_single(made: Plan) -> bool:
     """Whether one param group holds all parameters, and the optimizer takes ``model.parameters()``."""
     how = optimizer_code.decay(made)
-    alike = not how.any or (made.recipe["no_decay"] == "nothing" and not how.is_added)
+    alike = not how.any or (made.training["no_decay"] == "nothing" and not how.is_added)
     return made.is_plain and alike and made.base not in ("muon", "swats")
 
 
@@ -36,14 +36,14 @@ def groups_code(made: Plan) -> str:
     if is_single(made):
         return ""
     how = optimizer_code.decay(made)
-    if made.is_plain and made.recipe["no_decay"] != "nothing" and made.base != "muon":
+    if made.is_plain and made.training["no_decay"] != "nothing" and made.base != "muon":
         return _simple(made, how)
-    parts = [_layers_code()] if made.recipe["layer_decay"] != 1.0 else []
+    parts = [_layers_code()] if made.training["layer_decay"] != 1.0 else []
     return "\n\n".join([*parts, _general(made, how)])
 
 
 def _simple(made: Plan, how: Decay) -> str:
-    kinds, said = _SPARED[str(made.recipe["no_decay"])]
+    kinds, said = _SPARED[str(made.training["no_decay"])]
     return f'''def param_groups(model):
     """{said}."""
 {_spared_lines(kinds)}
@@ -80,9 +80,9 @@ def _keys(how: Decay, decays: bool) -> str:
 def _general(made: Plan, how: Decay) -> str:
     lines = ["def param_groups(model):", f'    """{_docstring(made, how)}."""']
     if _spares(made, how):
-        lines.append(_spared_lines(_SPARED[str(made.recipe["no_decay"])][0]))
-    if made.recipe["layer_decay"] != 1.0:
-        lines.append(f"    scales = layer_scales(model, {number(made.recipe['layer_decay'])})")
+        lines.append(_spared_lines(_SPARED[str(made.training["no_decay"])][0]))
+    if made.training["layer_decay"] != 1.0:
+        lines.append(f"    scales = layer_scales(model, {number(made.training['layer_decay'])})")
     lines += ["    groups = {}", "    for name, p in model.named_parameters():"]
     lines += [_matching(made.patterns(FREEZE), "p.requires_grad_(False)")] if made.patterns(FREEZE) else []
     lines += ["        if not p.requires_grad:", "            continue", *_rules(made, how)]
@@ -93,17 +93,17 @@ def _general(made: Plan, how: Decay) -> str:
 
 def _docstring(made: Plan, how: Decay) -> str:
     said = "Group the parameters by learning rate and decay"
-    return f"{said}. {_SPARED[str(made.recipe['no_decay'])][1]}" if _spares(made, how) else said
+    return f"{said}. {_SPARED[str(made.training['no_decay'])][1]}" if _spares(made, how) else said
 
 
 def _spares(made: Plan, how: Decay) -> bool:
     apart = how.any or made.base == "swats"  # whose groups switch to SGD each by itself
-    return apart and made.recipe["no_decay"] != "nothing"
+    return apart and made.training["no_decay"] != "nothing"
 
 
 def _rules(made: Plan, how: Decay) -> list[str]:
     """The lines that find a parameter's scale, and whether it decays."""
-    layered = made.recipe["layer_decay"] != 1.0
+    layered = made.training["layer_decay"] != 1.0
     lines = [f"        scale = {'scales.get(name, 1.0)' if layered else '1.0'}"]
     lines += [_matching([glob], f"scale *= {number(by)}") for glob, by in made.patterns(MULTIPLIER).items()]
     lines += [f"        decays = {'p.ndim > 1 and id(p) not in spared' if _spares(made, how) else 'True'}"]

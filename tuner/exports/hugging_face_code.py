@@ -33,7 +33,7 @@ _NEAR = (
 def export(made: Plan) -> Export:
     """Return the arguments; and the code for ``optimizers=(optimizer, scheduler)`` unless they say it all exactly."""
     notes = [note for note in common_notes(made) if not note.startswith("set ")]
-    r = made.recipe
+    r = made.training
     if r["clip_value"]:
         notes.append(f"Trainer does not clip by value: clip_value {number(r['clip_value'])} needs a callback.")
     if r["average"] != "none":
@@ -65,7 +65,7 @@ def trainer(model{steps}, **rest):
 
 
 def _loop(made: Plan) -> dict[str, str]:
-    r = made.recipe
+    r = made.training
     given = {"output_dir": '"out"'}
     given |= {"max_steps": str(made.steps)} if made.steps else {}
     given |= {"num_train_epochs": number(made.epochs)} if made.epochs else {}
@@ -85,7 +85,7 @@ def _optimizer(made: Plan) -> dict[str, str] | None:
     how, v = optimizer_code.decay(made), made.values
     if made.row.name not in _OPTIMIZERS or how.is_added or not made.is_plain:
         return None
-    if how.any and made.recipe["no_decay"] != "bias+norm":
+    if how.any and made.training["no_decay"] != "bias+norm":
         return None
     given = {"optim": f'"{_OPTIMIZERS[made.row.name]}"', "learning_rate": number(made.rate)}
     given |= {"weight_decay": number(how.own)}

@@ -13,9 +13,9 @@ _AVERAGING = "from lightning.pytorch.callbacks import WeightAveraging"
 def export(made: Plan) -> Export:
     """Return the mixin ``Tuned`` and the dictionary ``TRAINER``."""
     notes = common_notes(made)
-    if made.recipe["accumulation"] != 1:
+    if made.training["accumulation"] != 1:
         notes.append("Lightning also steps at an epoch's end on fewer batches than the accumulation asks for.")
-    averaged = made.recipe["average"] != "none"
+    averaged = made.training["average"] != "none"
     parts = [part for part in (average_code(made), _averaging(made)) if part]
     text = assembled(made, *parts, _mixin(made), _trainer(made), more=(_AVERAGING,) if averaged else ())
     return Export("lightning", header(made, notes) + text, tuple(notes))
@@ -30,12 +30,12 @@ def _mixin(made: Plan) -> str:
         "        optimizer, scheduler = build(self, self.trainer.estimated_stepping_batches)",
         '        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}',
     ]
-    if made.recipe["clip_norm"] and made.recipe["clip_value"]:
+    if made.training["clip_norm"] and made.training["clip_value"]:
         lines += [
             "",
             "    def configure_gradient_clipping(self, optimizer, **_):  # Trainer's own argument takes one of the two",
-            f"        torch.nn.utils.clip_grad_norm_(self.parameters(), {number(made.recipe['clip_norm'])})",
-            f"        torch.nn.utils.clip_grad_value_(self.parameters(), {number(made.recipe['clip_value'])})",
+            f"        torch.nn.utils.clip_grad_norm_(self.parameters(), {number(made.training['clip_norm'])})",
+            f"        torch.nn.utils.clip_grad_value_(self.parameters(), {number(made.training['clip_value'])})",
         ]
     return "\n".join([*lines, *(_SWITCHED if SWITCH in made.row.needs else [])]) + "\n"
 
@@ -59,14 +59,14 @@ _SWITCHED = """
 
 
 def _averaging(made: Plan) -> str:
-    if made.recipe["average"] != "swa":
+    if made.training["average"] != "swa":
         return ""
     return f'''class Late(WeightAveraging):
-    """The plain average of the weights after {number(made.recipe["swa_start"])} of all steps."""
+    """The plain average of the weights after {number(made.training["swa_start"])} of all steps."""
 
     def setup(self, trainer, pl_module, stage):
         super().setup(trainer, pl_module, stage)
-        self.first = int({number(made.recipe["swa_start"])} * trainer.estimated_stepping_batches)
+        self.first = int({number(made.training["swa_start"])} * trainer.estimated_stepping_batches)
 
     def should_update(self, step_idx=None, epoch_idx=None):
         return step_idx is not None and step_idx + 1 > self.first
@@ -74,7 +74,7 @@ def _averaging(made: Plan) -> str:
 
 
 def _trainer(made: Plan) -> str:
-    r = made.recipe
+    r = made.training
     given = {"max_steps": str(made.steps)} if made.steps else {}
     given |= {"max_epochs": number(made.epochs)} if made.epochs and made.epochs == int(made.epochs) else {}
     if bool(r["clip_norm"]) != bool(r["clip_value"]):

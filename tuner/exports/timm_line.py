@@ -29,9 +29,9 @@ def export(made: Plan) -> Export:
     Raises:
         InputError: timm has no such optimizer or schedule, or nobody says how many epochs there are.
     """
-    parts = [_optimizer(made), _schedule(made), _recipe(made)]
+    parts = [_optimizer(made), _schedule(made), _training(made)]
     notes = [note for _, said in parts for note in said]
-    if made.recipe["batch_size"]:
+    if made.training["batch_size"]:
         notes.append("the batch size is one device's: divide it by the number of devices.")
     lines = [f"--{name} {value}".rstrip() for options, _ in parts for name, value in options.items()]
     command = " \\\n    ".join(["python train.py --data-dir DATA --model MODEL", *lines])
@@ -270,11 +270,11 @@ _SCHEDULES: Mapping[str, Callable[[Values, int, Plan], Written]] = MappingProxyT
 )
 
 
-# -- the rest of the recipe
+# -- the training options
 
 
-def _recipe(made: Plan) -> Written:
-    r = made.recipe
+def _training(made: Plan) -> Written:
+    r = made.training
     options: Options = {"batch-size": str(r["batch_size"])} if r["batch_size"] else {}
     options |= {"grad-accum-steps": str(r["accumulation"])} if r["accumulation"] != 1 else {}
     bound = r["clip_norm"] or r["clip_value"]
@@ -287,7 +287,7 @@ def _recipe(made: Plan) -> Written:
 
 
 def _left_out(made: Plan) -> list[str]:
-    r, decays = made.recipe, optimizer_code.decay(made).any
+    r, decays = made.training, optimizer_code.decay(made).any
     notes = []
     if r["clip_norm"] and r["clip_value"]:
         notes.append(f"train.py clips in one way: clip_value {number(r['clip_value'])} is left out.")

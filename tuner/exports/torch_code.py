@@ -30,7 +30,7 @@ def common_notes(made: Plan) -> list[str]:
         followed = {"train_loss": "the mean training loss since the last evaluation"}
         value = followed.get(str(made.schedule.signal), "the validation metric (negated if more is better)")
         notes.append(f"call scheduler.measured(value) after each evaluation, with {value}.")
-    if made.recipe["average"] != "none" or SWITCH in made.row.needs:
+    if made.training["average"] != "none" or SWITCH in made.row.needs:
         notes.append(f"{_BATCH_NORM}.")
     return notes
 
@@ -60,7 +60,7 @@ def build_code(made: Plan) -> str:
 
 def loop_code(made: Plan) -> str:
     """Return the source of ``train(model, batches, loss_of, total_steps)``."""
-    r, count = made.recipe, int(made.recipe["accumulation"])
+    r, count = made.training, int(made.training["accumulation"])
     every = f"{count} batches" if count > 1 else "a batch"
     result = "average.module" if r["average"] != "none" else "model"
     lines = ["optimizer, scheduler = build(model, total_steps)", "batches = iter(batches)"]
@@ -88,17 +88,17 @@ def loop_code(made: Plan) -> str:
 
 def average_code(made: Plan) -> str:
     """Return the source of the exponential average's rule; empty where there is none."""
-    if made.recipe["average"] != "ema":
+    if made.training["average"] != "ema":
         return ""
     return f'''def ema(average, weight, count):
     """The decay warms up, so that a short run is not averaged with its initialisation."""
-    decay = min({number(made.recipe["ema_decay"])}, (2 + int(count)) / (11 + int(count)))
+    decay = min({number(made.training["ema_decay"])}, (2 + int(count)) / (11 + int(count)))
     return torch.lerp(average, weight, 1 - decay)
 '''
 
 
 def _gradients(made: Plan, count: int) -> list[str]:
-    precision = str(made.recipe["precision"])
+    precision = str(made.training["precision"])
     loss = "loss_of(model, next(batches))" + (f" / {count}" if count > 1 else "")
     lines = [f"loss = {loss}"]
     if precision != "float32":
@@ -108,7 +108,7 @@ def _gradients(made: Plan, count: int) -> list[str]:
 
 
 def _update(made: Plan) -> list[str]:
-    r, scaled = made.recipe, made.recipe["precision"] == "float16"
+    r, scaled = made.training, made.training["precision"] == "float16"
     lines = ["scaler.unscale_(optimizer)"] if scaled else []
     lines += [f"nn.utils.clip_grad_norm_(model.parameters(), {number(r['clip_norm'])})"] if r["clip_norm"] else []
     lines += [f"nn.utils.clip_grad_value_(model.parameters(), {number(r['clip_value'])})"] if r["clip_value"] else []

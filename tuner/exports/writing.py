@@ -40,7 +40,7 @@ class Plan:
     setting: Setting
     row: Family
     values: Mapping[str, float]
-    recipe: Mapping[str, Scalar]
+    training: Mapping[str, Scalar]
     schedule: Schedule
     horizon: Horizon | None
     about: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Plan:
     @property
     def factor(self) -> float:
         """What the rule for the batch size puts on every learning rate."""
-        return learning_rate_factor(self.recipe)
+        return learning_rate_factor(self.training)
 
     @property
     def rate(self) -> float:
@@ -75,21 +75,23 @@ class Plan:
     def patterns(self, prefix: str) -> dict[str, Scalar]:
         """Return the globs of one kind with their values, without those that change nothing."""
         idle = {MULTIPLIER: 1.0, FREEZE: "no", NO_DECAY: "no"}[prefix]
-        found = {key.removeprefix(prefix): value for key, value in self.recipe.items() if key.startswith(prefix)}
+        found = {key.removeprefix(prefix): value for key, value in self.training.items() if key.startswith(prefix)}
         return {glob: value for glob, value in found.items() if value != idle}
 
     @property
     def is_plain(self) -> bool:
         """Whether all parameters train at one rate, and a rule alone says which of them decay."""
-        return self.recipe["layer_decay"] == 1.0 and not any(
+        return self.training["layer_decay"] == 1.0 and not any(
             self.patterns(prefix) for prefix in (MULTIPLIER, FREEZE, NO_DECAY)
         )
 
     @property
     def batch(self) -> str:
         """What the reader has to set by hand, as a phrase; empty if there is nothing."""
-        said = [f"batch size {self.recipe['batch_size']}"] if self.recipe["batch_size"] else []
-        said += [f"label smoothing {number(self.recipe['label_smoothing'])}"] if self.recipe["label_smoothing"] else []
+        said = [f"batch size {self.training['batch_size']}"] if self.training["batch_size"] else []
+        said += (
+            [f"label smoothing {number(self.training['label_smoothing'])}"] if self.training["label_smoothing"] else []
+        )
         return " and ".join(said)
 
 
@@ -97,25 +99,25 @@ def plan(setting: Setting, horizon: Horizon | None, about: Iterable[str] = ()) -
     """Check a setting and fill in its defaults.
 
     Raises:
-        InputError: the family, a hyperparameter, the schedule, the recipe or the horizon is not what it may be.
+        InputError: the family, a hyperparameter, the schedule, a training option or the horizon is not what it may be.
     """
     if horizon is not None and (horizon.unit not in ("steps", "epochs") or not horizon.amount > 0):
         raise InputError(f"the horizon is {horizon}; expected more than 0 steps or epochs.")
     if horizon is not None and horizon.unit == "steps" and horizon.amount != int(horizon.amount):
         raise InputError(f"the horizon is {horizon}; expected a whole number of steps.")
     row = family(setting.family)
-    if ONE_RATE in row.needs and recipe_rates(setting.recipe):
+    if ONE_RATE in row.needs and own_rates(setting.training):
         raise InputError(
-            f"optimizer family {row.name} takes one learning rate for all parameters, and the recipe has "
-            f"{', '.join(recipe_rates(setting.recipe))}; expected neither layer_decay nor multipliers. Remove them."
+            f"optimizer family {row.name} takes one learning rate for all parameters, and the training options have "
+            f"{', '.join(own_rates(setting.training))}; expected neither layer_decay nor multipliers. Remove them."
         )
-    values, rest = row.complete(setting.hyperparameters), training_options.complete(setting.recipe)
+    values, rest = row.complete(setting.hyperparameters), training_options.complete(setting.training)
     complete = Setting(row.name, values, setting.schedule, rest)
     return Plan(complete, row, values, rest, Schedule.of(setting.schedule), horizon, tuple(about))
 
 
-def recipe_rates(given: Mapping[str, Scalar]) -> list[str]:
-    """Return the items of a recipe that give parameters learning rates of their own."""
+def own_rates(given: Mapping[str, Scalar]) -> list[str]:
+    """Return the training options that give parameters learning rates of their own."""
     return [key for key, value in given.items() if key.startswith((MULTIPLIER, "layer_decay")) and value != 1.0]
 
 

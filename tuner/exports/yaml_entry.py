@@ -14,21 +14,21 @@ _PATTERNS = {MULTIPLIER: "multipliers", FREEZE: "freeze", NO_DECAY: "no_decay_pa
 
 
 def export(made: Plan) -> Export:
-    """Return the entry, complete: neither the family's defaults nor another study's recipe change it."""
+    """Return the entry, complete: neither the family's defaults nor another study's training options change it."""
     entry = {
         "family": made.row.name,
         **{key: _plain(value) for key, value in made.values.items()},
         "schedule": {key: _plain(value) for key, value in made.schedule.setting.items()},
-        "recipe": _recipe(made),
+        "training": _training(made),
     }
-    known = "As a known setting of an arm: these keys without 'family', with a 'source'."
-    text = header(made, ()) + f"# {known}\n" + yaml.safe_dump({"current": entry}, sort_keys=False)
+    note = "As an initial setting of an arm: these keys without 'family', with a 'source'."
+    text = header(made, ()) + f"# {note}\n" + yaml.safe_dump({"current": entry}, sort_keys=False)
     return Export("yaml", text)
 
 
-def _recipe(made: Plan) -> dict[str, Any]:
+def _training(made: Plan) -> dict[str, Any]:
     items: dict[str, Any] = {}
-    for key, value in made.recipe.items():
+    for key, value in made.training.items():
         prefix = next((prefix for prefix in _PATTERNS if key.startswith(prefix)), None)
         if prefix is None:
             items[key] = _plain(value)

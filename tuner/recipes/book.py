@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tuner.catalog.families import family, is_family
-from tuner.catalog.training_options import OWN_ITEMS
+from tuner.catalog.training_options import OWN_OPTIONS
 from tuner.config.documents import Section, did_you_mean, read_yaml
-from tuner.config.initial_settings import Known, full
+from tuner.config.initial_settings import InitialSetting, full
 from tuner.config.shipped import check_recipe_name, recipe_folder, recipe_names
 from tuner.core.errors import InputError, SpaceError
 from tuner.core.records import Horizon, Setting, Source
@@ -78,22 +78,22 @@ class Published:
     @property
     def setting(self) -> Setting:
         """The complete setting as published."""
-        return full(Known(self.family, self.written, Source.PUBLISHED, self.name))
+        return full(InitialSetting(self.family, self.written, Source.PUBLISHED, self.name))
 
-    def known(self, batch: int | None = None, takes: Iterable[str] = OWN_ITEMS) -> Known:
-        """Return the setting for a workload: its rate for that batch, of the recipe's own items those that it takes."""
+    def initial_setting(self, batch: int | None = None, takes: Iterable[str] = OWN_OPTIONS) -> InitialSetting:
+        """Return the setting for a workload: its rate for that batch, and the training options that it takes."""
         found = translation(self, batch)
         written = dict(self.written)
-        items = {k: v for k, v in written.get("recipe", {}).items() if k not in OWN_ITEMS or k in takes}
-        dropped = [key for key in written.get("recipe", {}) if key not in items]
-        written["recipe"] = items
+        items = {k: v for k, v in written.get("training", {}).items() if k not in OWN_OPTIONS or k in takes}
+        dropped = [key for key in written.get("training", {}) if key not in items]
+        written["training"] = items
         origin = f"recipe {self.name}"
         if found is not None and found.factor != 1.0:
             written["learning_rate"] = found.learning_rate
             origin += f", learning rate for a batch of {found.batch} instead of {self.batch}"
         if dropped:
             origin += f", without {', '.join(dropped)}"
-        return Known(self.family, written, Source.PUBLISHED, origin)
+        return InitialSetting(self.family, written, Source.PUBLISHED, origin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Features:
     """What a model and its workload look like.
 
     ``kind`` and ``traits`` are words of the recipe book, ``layers`` counts layers by the name of their class, ``tasks``
-    are those that it may be trained for. ``batch`` is None where it cannot be told. ``takes`` are the recipe's items
+    are those that it may be trained for. ``batch`` is None where it cannot be told. ``takes`` are the training options
     that the workload honours itself. ``remarks`` say what could not be seen.
     """
 
@@ -180,11 +180,13 @@ def study_document(
     offered = _offered(base)
     arms: dict[str, Any] = {}
     for match in matches:
-        known = match.recipe.known(features.batch, features.takes)
-        entry = {**known.written, "source": f"{known.origin}: {match.recipe.source}"}
-        arm = arms.setdefault(known.family, {"schedule": {"kind": {"choices": dict(offered)}}, "known": []})
+        initial = match.recipe.initial_setting(features.batch, features.takes)
+        entry = {**initial.written, "source": f"{initial.origin}: {match.recipe.source}"}
+        arm = arms.setdefault(
+            initial.family, {"schedule": {"kind": {"choices": dict(offered)}}, "initial_settings": []}
+        )
         arm["schedule"]["kind"]["choices"][match.recipe.setting.schedule["kind"]] = 1
-        arm["known"].append({key: value for key, value in entry.items() if value != {}})
+        arm["initial_settings"].append({key: value for key, value in entry.items() if value != {}})
     return {
         "study": name,
         "workload": {"path": workload, "options": dict(options)} if options else workload,

@@ -20,7 +20,7 @@ from tuner.core.errors import InputError
 from tuner.core.records import Outcome, Phase
 from tuner.core.values import Scalar
 from tuner.recorded.cells import Row
-from tuner.recorded.rows import PHASES, Curves, RecordedPoint, RecordedRun
+from tuner.recorded.rows import PHASES, Curves, RecordedPoint, RecordedRun, param_name
 
 REQUIRED = ("run_id", "arm", "seed", "phase", "outcome", "direction", "value")
 OPTIONAL = ("study", "metric", "schedule", "horizon", "seconds", "params", "sampler")
@@ -152,17 +152,20 @@ def _value(row: Row) -> tuple[float | None, Outcome]:
 
 
 def _params(row: Row) -> dict[str, Scalar]:
-    found = row.mapping("params")
-    for column in row.cells:
-        if not column.startswith(PARAM):
-            continue
-        name, value = column.removeprefix(PARAM), row.scalar(column)
+    given: list[tuple[str, str, Scalar | None]] = [("params", *pair) for pair in row.mapping("params").items()]
+    given += [(name, name.removeprefix(PARAM), row.scalar(name)) for name in row.cells if name.startswith(PARAM)]
+    params: dict[str, Scalar] = {}
+    spelled: dict[str, str] = {}
+    for column, written, value in given:
         if value is None:
             continue
-        if name in found and found[name] != value:
-            raise row.error(column, f"is {value!r}, but params says {found[name]!r}", "the same in both", "Keep one.")
-        found[name] = value
-    return found
+        name = param_name(written)
+        if spelled.setdefault(name, written) != written:
+            raise row.error(column, f"has {written}, beside {spelled[name]}", "one name for one option", "Keep one.")
+        if name in params and params[name] != value:
+            raise row.error(column, f"is {value!r}, but params says {params[name]!r}", "the same in both", "Keep one.")
+        params[name] = value
+    return params
 
 
 def _refuse_repeats(rows: Sequence[Row], runs: Sequence[RecordedRun]) -> None:

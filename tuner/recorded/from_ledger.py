@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from tuner.catalog.training_options import changed
-from tuner.config.space import RECIPE
+from tuner.config.space import TRAINING
 from tuner.config.spec import StudySpec
 from tuner.core.records import Horizon, Outcome, RunRecord, Setting
 from tuner.core.values import Scalar
@@ -17,7 +17,8 @@ from tuner.study_records import StudyRecords, ended
 def rows_of(records: StudyRecords) -> tuple[list[RecordedRun], dict[str, tuple[RecordedPoint, ...]]]:
     """Return a study's ended runs as recorded ones, and their curves.
 
-    Horizons and steps are in optimizer steps. What a setting's recipe changes is among the params, as ``recipe.NAME``.
+    Horizons and steps are in optimizer steps. The training options that a setting changes are among the params, as
+    ``training.NAME``.
     Left out: runs on the test split and of references, and what repeats a run of the same setting.
     """
     spec, runs = records.spec, [run for run in ended(records.runs) if run.spec.phase.value in PHASES]
@@ -76,8 +77,8 @@ def _row(spec: StudySpec, run: RunRecord, samplers: dict[tuple[str, int], str], 
 
 
 def _params(setting: Setting) -> dict[str, Scalar]:
-    recipe = {RECIPE + name: value for name, value in changed(setting.recipe).items()}
-    return plain({**setting.hyperparameters, **recipe})
+    options = {TRAINING + name: value for name, value in changed(setting.training).items()}
+    return plain({**setting.hyperparameters, **options})
 
 
 def _points(run: RunRecord, metric: str) -> tuple[RecordedPoint, ...]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.config.documents import Section, read_yaml
+from tuner.config.space import from_stored_axis, to_stored_axis
 from tuner.core.records import Outcome
 from tuner.core.values import Scalar
 from tuner.recorded.cells import Row
 from tuner.recorded.csv_reading import PARAM, checked_runs
-from tuner.recorded.rows import Curves, RecordedPoint, RecordedRun
+from tuner.recorded.rows import Curves, RecordedPoint, RecordedRun, param_name
 
 PLACES = ("params", "tags", "metrics", "attributes")
 KEYS = ("arm", "seed", "value", "direction", "run_id", "study", "phase", "outcome", "metric", "schedule", "horizon")
@@ -41,7 +42,8 @@ class TrackedRun:
     def at(self, reference: str) -> str:
         """Return what stands at ``params.NAME``, ``tags.NAME``, ``metrics.NAME`` or ``attributes.NAME``, as text.
 
-        Anything else is a text that is meant as it stands; what is not there is empty.
+        Anything else is a text that is meant as it stands; what is not there is empty. Of training options, both names
+        are looked up (``training.NAME`` and the older ``recipe.NAME``).
         """
         place, dot, name = reference.partition(".")
         if not dot or place not in PLACES:
@@ -50,7 +52,7 @@ class TrackedRun:
             found = self.metrics.get(name)
             return "" if found is None else repr(found if abs(found) < _LARGEST else math.copysign(math.inf, found))
         values: Mapping[str, str] = getattr(self, place)
-        return values.get(name, "")
+        return values.get(name) or values.get(to_stored_axis(name)) or values.get(from_stored_axis(name), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def _params(run: TrackedRun, mapping: Columns) -> dict[str, str]:
             rest = {k: v for k, v in run.params.items() if f"params.{k}" not in taken}
             found.update(rest)
         else:
-            found[reference.partition(".")[2]] = run.at(reference)
+            found[param_name(reference.partition(".")[2])] = run.at(reference)
     return {name: value for name, value in found.items() if value != "None"}
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tuner.catalog.training_options import is_option
+from tuner.config.space import TRAINING, from_stored_axis, to_stored_axis
 from tuner.core.records import Outcome, Phase
 from tuner.core.values import Scalar
 
@@ -15,6 +17,26 @@ PHASES = (Phase.EXPLORE.value, Phase.CONFIRM.value, Phase.NOISE.value)
 """The phases that a recording may have; noise are runs of a finalist that measure the seed noise and nothing else."""
 EXACT = 2**53
 """Whole numbers up to here are exact as floats."""
+
+
+def option_of(param: str) -> str | None:
+    """Return the training option that a param holds, or None; ``recipe.NAME`` is its name in older recordings.
+
+    >>> option_of("training.clip_norm"), option_of("recipe.clip_norm"), option_of("recipe.flour"), option_of("beta1")
+    ('clip_norm', 'clip_norm', None, None)
+    """
+    name = from_stored_axis(param)
+    option = name.removeprefix(TRAINING)
+    return option if option != name and is_option(option) else None
+
+
+def param_name(written: str) -> str:
+    """Return the name of a param, which an older recording may have written in another way.
+
+    >>> param_name("recipe.clip_norm"), param_name("recipe.flour")
+    ('training.clip_norm', 'recipe.flour')
+    """
+    return from_stored_axis(written) if option_of(written) else written
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +71,8 @@ class RecordedRun:
         >>> a.setting
         '[{"a": 2, "b": 1}, {"kind": "not recorded"}]'
         """
-        return json.dumps([plain(self.params), plain(self.schedule)], sort_keys=True)
+        params = {to_stored_axis(name) if option_of(name) else name: value for name, value in self.params.items()}
+        return json.dumps([plain(params), plain(self.schedule)], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)

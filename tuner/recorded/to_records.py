@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from tuner.catalog.families import Family, family, is_family, unknown
-from tuner.catalog.training_options import RECIPE, pattern_of
-from tuner.config.space import ONE_MINUS, ArmSpace, Dimension, SearchSpace
-from tuner.config.space import RECIPE as RECIPE_PREFIX
+from tuner.config.space import ONE_MINUS, ArmSpace, Dimension, SearchSpace, to_stored_axis
 from tuner.config.spec import Budget, Confirmation, Recording, StudySpec
 from tuner.core.records import (
     Horizon,
@@ -28,7 +26,7 @@ from tuner.core.records import (
 )
 from tuner.core.values import Scalar
 from tuner.recorded.confirmed import finalists_of
-from tuner.recorded.rows import Curves, RecordedPoint, RecordedRun
+from tuner.recorded.rows import Curves, RecordedPoint, RecordedRun, option_of
 from tuner.study_records import StudyRecords
 
 _SOURCES = {"": Source.RECORDED, "random": Source.RANDOM, "sobol": Source.SOBOL}
@@ -109,19 +107,14 @@ def _by_setting(rows: Sequence[RecordedRun]) -> list[list[RecordedRun]]:
 
 
 def _setting(row: RecordedRun) -> Setting:
-    """The setting as it was recorded; what is called like an item of our recipe is one."""
-    rest = {name.removeprefix(RECIPE_PREFIX): v for name, v in row.params.items() if _is_recipe(name)}
+    """The setting as it was recorded; what is called like one of our training options is one."""
+    options = {option: value for name, value in row.params.items() if (option := option_of(name))}
     return Setting(
         row.arm,
-        {name: value for name, value in sorted(row.params.items()) if not _is_recipe(name)},
+        {name: value for name, value in sorted(row.params.items()) if not option_of(name)},
         dict(sorted(row.schedule.items())),
-        rest,
+        options,
     )
-
-
-def _is_recipe(name: str) -> bool:
-    item = name.removeprefix(RECIPE_PREFIX)
-    return item != name and (item in RECIPE or pattern_of(item) is not None)
 
 
 def _trial(space: ArmSpace, rows: Sequence[RecordedRun], index: Mapping[tuple[str, str], int]) -> TrialRecord:
@@ -135,7 +128,7 @@ def _trial(space: ArmSpace, rows: Sequence[RecordedRun], index: Mapping[tuple[st
 def _space(rows: Sequence[RecordedRun]) -> ArmSpace:
     """What was tried as a space: the numbers that every run of the arm has, and that differ among them."""
     arm = rows[0].arm
-    names = sorted(set.intersection(*(set(row.params) for row in rows)))
+    names = sorted(set.intersection(*(set(row.params) for row in rows)), key=to_stored_axis)
     found = (_dimension(name, [row.params[name] for row in rows]) for name in names)
     return ArmSpace(arm, _family(arm), tuple(d for d in found if d is not None))
 

@@ -45,7 +45,7 @@ def rows(evidence: Evidence) -> list[Row]:
             f"{evidence.setting.family} ({evidence.camp_name}): {words.settings(evidence.setting.hyperparameters)}",
         ),
         ("Schedule", words.schedule(evidence)),
-        *([("Recipe", words.recipe(evidence))] if words.recipe(evidence) else []),
+        *([("Training", words.training(evidence))] if words.training(evidence) else []),
         ("Because", evidence.why),
         ("Expect", f"{evidence.metric} {words.expected(evidence)}"),
     ]
@@ -85,7 +85,7 @@ def render(evidence: Evidence | Nothing) -> RenderableType:
     grid.add_column(overflow="fold")
     last = ""
     for label, value in rows(evidence):
-        bold = label in ("Verdict", "Use", "Schedule", "Recipe")
+        bold = label in ("Verdict", "Use", "Schedule", "Training")
         grid.add_row("" if label == last else label, Text(value, style="bold" if bold else ""))
         last = label
     colour = _COLOURS[evidence.verdict.kind]

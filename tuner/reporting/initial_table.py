@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def known_table(spec: StudySpec) -> Table:
-    """Draw every known setting of every arm: whence it comes, and which trial it is or why it is none."""
+def initial_table(spec: StudySpec) -> Table:
+    """Draw every initial setting of every arm: where it comes from, and which trial it is or why it is none."""
     from rich.table import Table
 
-    table = Table(title="Known settings, tried first", title_justify="left")
+    table = Table(title="Initial settings, tried first", title_justify="left")
     for name in ("arm", "trial", "from", "setting"):
         table.add_column(name, justify="right" if name == "trial" else "left", overflow="fold")
     for arm in spec.arms:
@@ -34,17 +34,17 @@ def known_table(spec: StudySpec) -> Table:
 
 def _rows(spec: StudySpec, arm: ArmSpace) -> Iterator[tuple[str, str, Setting, str]]:
     """The number of its trial or a dash, whence it comes, the setting, why it is left out."""
-    places = split_for(spec.sampler, spec.opened_for, arm).known
+    places = split_for(spec.sampler, spec.opened_for, arm).initial
     tried = 0
-    for setting in arm.known:
+    for setting in arm.initial_settings:
         outside = arm.outside(setting)
-        why = "; ".join(outside) or (f"{places} known settings are enough for this budget" if tried >= places else "")
+        why = "; ".join(outside) or (f"{places} initial settings are enough for this budget" if tried >= places else "")
         yield "-" if why else str(tried), origin(arm, setting), setting, why
         tried += not why
 
 
 def origin(arm: ArmSpace, setting: Setting) -> str:
-    """Say where a known setting was found."""
+    """Say where an initial setting was found."""
     source = arm.source_of(setting)
     if source is Source.DEFAULT:
         return f"default of {arm.family.name}"
@@ -54,6 +54,8 @@ def origin(arm: ArmSpace, setting: Setting) -> str:
 
 
 def homeless(spec: StudySpec) -> list[str]:
-    """Return the origins of known settings of whose family the study has no arm."""
+    """Return the origins of initial settings of whose family the study has no arm."""
     families = {arm.family.name for arm in spec.arms}
-    return [f"{known.origin} ({known.family})" for known in spec.known if known.family not in families]
+    return [
+        f"{initial.origin} ({initial.family})" for initial in spec.initial_settings if initial.family not in families
+    ]

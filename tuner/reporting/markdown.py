@@ -96,7 +96,7 @@ def _why(evidence: Evidence) -> str:
 def _settings(evidence: Evidence) -> str:
     rows = [(f"`{name}`", short(value), f"{value!r}") for name, value in evidence.setting.hyperparameters.items()]
     rows += [(f"`schedule.{name}`", short(value), f"{value!r}") for name, value in evidence.schedule.items()]
-    rows += [(f"`recipe.{name}`", short(value), f"{value!r}") for name, value in evidence.setting.recipe.items()]
+    rows += [(f"`training.{name}`", short(value), f"{value!r}") for name, value in evidence.setting.training.items()]
     return f"Optimizer `{evidence.setting.family}`, trial {evidence.trial} of its arm.\n\n" + table(
         ("setting", "value", "exact"), rows
     )

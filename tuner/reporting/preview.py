@@ -16,7 +16,7 @@ from tuner.config.space import SearchSpace
 from tuner.config.spec import OPTIMISE, StudySpec
 from tuner.core.records import Assignment, Horizon, Outcome, Phase, RunSpec, Setting
 from tuner.core.values import short
-from tuner.reporting.initial_table import known_table
+from tuner.reporting.initial_table import initial_table
 from tuner.reporting.live import clock
 from tuner.search.allocation import floor_of
 from tuner.search.ladder import FULL_SHARE, design_size
@@ -51,7 +51,7 @@ def pages(spec: StudySpec) -> Iterator[RenderableType]:
         yield rung_table(spec)
     else:
         yield plan_table(spec)
-    yield known_table(spec)
+    yield initial_table(spec)
     yield Text(confirmation(spec))
 
 
@@ -66,7 +66,7 @@ def space_table(space: SearchSpace) -> Table:
         opened = {d.name: d for d in arm.dimensions}
         default = arm.decode({d.name: d.at(0.5) for d in arm.dimensions})
         values = {**default.hyperparameters, **{f"schedule.{k}": v for k, v in default.schedule.items()}}
-        values |= {f"recipe.{k}": v for k, v in default.recipe.items()}
+        values |= {f"training.{k}": v for k, v in default.training.items()}
         for i, d in enumerate(arm.all_dimensions):
             shown = opened.get(d.name, d)
             closed = d.name not in opened
@@ -142,12 +142,12 @@ def plan_table(spec: StudySpec) -> Table:
     from rich.table import Table
 
     table = Table(title="Proposals of each arm", title_justify="left")
-    for name in ("arm", "known settings", "Sobol points", f"model-based ({spec.sampler})", "dimensions"):
+    for name in ("arm", "initial settings", "Sobol points", f"model-based ({spec.sampler})", "dimensions"):
         table.add_column(name, justify="left" if name == "arm" else "right")
     for arm in spec.arms:
         parts = split_for(spec.sampler, spec.budget.planned, arm)
         model = str(parts.model) if spec.budget.trials_per_arm else "all others"
-        table.add_row(arm.arm, str(parts.known), str(parts.sobol), model, str(len(arm.dimensions)))
+        table.add_row(arm.arm, str(parts.initial), str(parts.sobol), model, str(len(arm.dimensions)))
     return table
 
 
@@ -230,7 +230,7 @@ def groups(spec: StudySpec) -> Iterator[RenderableType]:
     """Draw which parameter lands in which param group, for each arm's default; arms that agree share a table.
 
     Raises:
-        WorkloadError: a pattern of the recipe matches no parameter.
+        WorkloadError: a pattern of the training options matches no parameter.
     """
     from rich.table import Table
     from rich.text import Text
@@ -262,7 +262,7 @@ def _landed(setting: Setting, workload: Workload, folded: Callable[[Sequence[str
 
     from tuner.training.optimizers.landing import landings
 
-    workload.place(torch.device("cpu"), setting.recipe)
+    workload.place(torch.device("cpu"), setting.training)
     model = workload.model(0)
     for found in landings(workload.optimizer(setting, model, TIMED_STEPS), model):
         rate = "frozen" if found.learning_rate is None else f"{found.learning_rate:g}"
@@ -351,8 +351,8 @@ def _length(spec: StudySpec) -> tuple[int, int] | None:
     target = load(spec.workload)
     if not isinstance(target, Workload):
         return None if spec.horizon.unit == "epochs" else (round(spec.horizon.amount), 1)
-    recipe = spec.arms[0].default.recipe
-    target.place(choose_device(spec.resources.device), recipe)
-    per_epoch = max(1, target.steps_per_epoch // int(recipe["accumulation"]))
+    training = spec.arms[0].default.training
+    target.place(choose_device(spec.resources.device), training)
+    per_epoch = max(1, target.steps_per_epoch // int(training["accumulation"]))
     steps = spec.horizon.steps(per_epoch)
     return steps, max(1, steps // (target.eval_every_steps or per_epoch))

@@ -69,7 +69,7 @@ def recipe_page(recipe: Published) -> str:
         "data": recipe.dataset,
         "optimizer": f"{recipe.family} ({CAMPS[row.camp]}): {_settings(setting.hyperparameters)}",
         "schedule": str(setting.schedule["kind"]) + (f" ({_settings(rest)})" if rest else ""),
-        "recipe": _settings(changed(setting.recipe)) or "nothing besides",
+        "training": _settings(changed(setting.training)) or "nothing besides",
         "batch": batch(recipe),
         "horizon": str(recipe.horizon) if recipe.horizon else "not stated",
         "source": recipe.source,
@@ -79,7 +79,7 @@ def recipe_page(recipe: Published) -> str:
     lines += [f"{key + ':':<11}{value}" for key, value in facts.items()]
     lines += ["", "In a study file, to be tried first by the arm of its family, at the rate for your batch size:"]
     lines += ["", f"known_recipes: [{recipe.name}]"]
-    lines += ["", f"Or as it stands, under arms: {recipe.family}: of a space:", "", "known:"]
+    lines += ["", f"Or as it stands, under arms: {recipe.family}: of a space:", "", "initial_settings:"]
     lines += _indented(as_yaml([{**recipe.written, "source": f"recipe {recipe.name}"}]))
     lines += ["", "Or as what you use today:", "", "current:"]
     lines += _indented(as_yaml({"family": recipe.family, **recipe.written}))
@@ -171,7 +171,7 @@ def suggestion_json(features: Features, matches: Iterable[Match], document: Mapp
                 **recipe_json(match.recipe),
                 "score": match.score,
                 "reasons": list(match.reasons),
-                "learning_rate": match.recipe.known(features.batch, features.takes).written["learning_rate"],
+                "learning_rate": match.recipe.initial_setting(features.batch, features.takes).written["learning_rate"],
             }
             for match in matches
         ],

@@ -121,9 +121,9 @@ def timing(setting: Setting) -> str:
     return str(setting.schedule["kind"]) + (f" ({settings(rest)})" if rest else "")
 
 
-def recipe(evidence: Evidence) -> str:
+def training(evidence: Evidence) -> str:
     """What else differs from the plainest training; empty where nothing does."""
-    return settings(changed(evidence.setting.recipe))
+    return settings(changed(evidence.setting.training))
 
 
 def started(evidence: Evidence) -> str:
@@ -214,7 +214,7 @@ def valid_for(evidence: Evidence) -> list[str]:
     searched = "; ".join(f"{name} {span}" for name, span in said.searched.items())
     options = ", ".join(f"{name} {value}" for name, value in said.options.items())
     lines = {
-        "recipe": settings(said.recipe),
+        "training": settings(said.training),
         "warm start": started(evidence),
         "workload": said.workload,
         "options": options,

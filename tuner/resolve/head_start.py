@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.analysis.searched.best_settings import best_settings
 from tuner.catalog.training_options import complete
-from tuner.config.initial_settings import Known
+from tuner.config.initial_settings import InitialSetting
 from tuner.config.spec import NEAREST, StudySpec, stored_spec
 from tuner.core.errors import InputError, WorkloadError
 from tuner.core.records import WorkloadRef
@@ -83,24 +83,24 @@ def suggested(path: str, options: Mapping[str, Any], pretrained: bool) -> tuple[
 
 
 def with_recipes(spec: StudySpec, target: Target, takes: frozenset[str] | None) -> StudySpec:
-    """Return the spec with the recipes that it asks for among the known settings of its arms.
+    """Return the spec with the recipes that it asks for among the initial settings of its arms.
 
-    Rates are those for the study's batch size where it is known, and items of a recipe that the workload does not take
-    are left out.
+    Rates are those for the study's batch size where it is known, and training options of a recipe that the workload
+    does not take are left out.
 
     Raises:
         WorkloadError: ``nearest`` is asked for, and the workload is a function.
     """
     if not spec.known_recipes:
         return spec
-    batch = stated_batch(spec.arms[0].default.recipe)
+    batch = stated_batch(spec.arms[0].default.training)
     found = [book.find_recipe(name) for name in spec.known_recipes if name != NEAREST]
     if NEAREST in spec.known_recipes:
         features = looked_at(target, spec.workload.path)
         batch = batch or features.batch
         found += [recipe for recipe in _nearest(spec, features) if recipe not in found]
-    known = [recipe.known(batch, takes or ()) for recipe in found]
-    return _knowing(spec, [*known, *spec.known])
+    initial = [recipe.initial_setting(batch, takes or ()) for recipe in found]
+    return _starting_from(spec, [*initial, *spec.initial_settings])
 
 
 def _nearest(spec: StudySpec, features: Features) -> list[Published]:
@@ -110,7 +110,7 @@ def _nearest(spec: StudySpec, features: Features) -> list[Published]:
     return [match.recipe for matches in ranked for match in suggestion.alike(matches)[:PER_FAMILY]]
 
 
-def stated_batch(recipe: Mapping[str, Scalar]) -> int | None:
+def stated_batch(training: Mapping[str, Scalar]) -> int | None:
     """Return for how many examples a step the learning rates of a study are stated; None where nobody says.
 
     >>> stated_batch({"batch_size": 64, "accumulation": 4}), stated_batch({})
@@ -118,14 +118,14 @@ def stated_batch(recipe: Mapping[str, Scalar]) -> int | None:
     >>> stated_batch({"batch_size": 64, "accumulation": 4, "batch_reference": 32, "batch_scaling": "linear"})
     32
     """
-    values = complete(recipe)
+    values = complete(training)
     if values["batch_scaling"] != "none" and values["batch_reference"]:
         return int(values["batch_reference"])
     return int(values["batch_size"]) * int(values["accumulation"]) or None
 
 
 def with_earlier(spec: StudySpec, ledger: Ledger) -> StudySpec:
-    """Return the spec with the best settings of the studies named by ``warm_start`` among the known ones of its arms.
+    """Return the spec with the best settings of the studies in ``warm_start`` among the initial ones of its arms.
 
     Raises:
         StudyNotFound: the database has no study of a name.
@@ -134,7 +134,7 @@ def with_earlier(spec: StudySpec, ledger: Ledger) -> StudySpec:
     if not spec.warm_start:
         return spec
     families = {arm.family.name for arm in spec.arms}
-    found: list[Known] = []
+    found: list[InitialSetting] = []
     for name in spec.warm_start:
         row = ledger.study(name)
         earlier = stored_spec(row.spec, name)
@@ -152,14 +152,14 @@ def with_earlier(spec: StudySpec, ledger: Ledger) -> StudySpec:
                 f"{', '.join(a.arm for a in earlier.arms)}. Run it first, or leave it out."
             )
         found += best
-    return _knowing(spec, [*spec.known, *found])
+    return _starting_from(spec, [*spec.initial_settings, *found])
 
 
-def _knowing(spec: StudySpec, known: Iterable[Known]) -> StudySpec:
-    """The spec read again with these known settings; what is known twice is kept once."""
+def _starting_from(spec: StudySpec, initial: Iterable[InitialSetting]) -> StudySpec:
+    """The spec read again with these initial settings; one that is found twice is kept once."""
     distinct: list[dict[str, Any]] = []
-    for entry in known:
+    for entry in initial:
         if (data := entry.to_json()) not in distinct:
             distinct.append(data)
-    whole = stored_spec({**spec.to_json(), "known": distinct}, spec.name)
+    whole = stored_spec({**spec.to_json(), "initial_settings": distinct}, spec.name)
     return replace(whole, storage=spec.storage, tracking=spec.tracking)

@@ -24,7 +24,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.catalog.training_options import told
-from tuner.config.space import ArmSpace, Dimension
+from tuner.config.space import ArmSpace, Dimension, from_stored_axis, to_stored_axis
 from tuner.core.errors import StorageError
 from tuner.core.records import Outcome, RunResult, Setting, Source, TrialRecord
 from tuner.core.settings import hide_secrets
@@ -61,6 +61,11 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=1)
 
 
+def _coordinates(trial: FrozenTrial | optuna.Trial) -> dict[str, Scalar]:
+    """Where a trial lies, by the names that dimensions have here."""
+    return {from_stored_axis(name): value for name, value in trial.params.items()}
+
+
 class ArmSearch:
     """Proposes settings for one arm, and learns from what is told.
 
@@ -87,9 +92,9 @@ class ArmSearch:
         self._seed = seed
         self._study = study
         self._sign = sign
-        self._distributions = {d.name: distribution(d) for d in space.dimensions}
-        encoded = [(setting, space.encode(setting)) for setting in (() if catalogue else space.known)]
-        self._known = [(setting, point) for setting, point in encoded if point is not None]
+        self._distributions = {to_stored_axis(d.name): distribution(d) for d in space.dimensions}
+        encoded = [(setting, space.encode(setting)) for setting in (() if catalogue else space.initial_settings)]
+        self._initial = [(setting, point) for setting, point in encoded if point is not None]
         self.split = split(sampler, planned, 0) if catalogue else split_for(sampler, planned, space)
         self._shadow = optuna.create_study(
             direction="maximize" if sign > 0 else "minimize",
@@ -126,7 +131,7 @@ class ArmSearch:
         if exhausted:
             nothing = np.empty((0, len(self.space.dimensions)))
             return self._ladder.next(seen, lambda: nothing, budget, left, 10**9) if len(self.costs) > 1 else None
-        if len(self.costs) == 1 and (self._sampler != SURROGATE or offered < self.split.known + self.split.sobol):
+        if len(self.costs) == 1 and (self._sampler != SURROGATE or offered < self.split.initial + self.split.sobol):
             return Step(0) if left >= 1.0 - 1e-9 else None
         return self._ladder.next(seen, lambda: self._candidates(seen, offered), budget, left, offered)
 
@@ -145,7 +150,7 @@ class ArmSearch:
         """A proposal that learns nothing: the next point of the design."""
         if self._sampler == "random":
             return random_point(self.space, self._seed, index)
-        return sobol_point(self.space, self._seed, index - self.split.known)
+        return sobol_point(self.space, self._seed, index - self.split.initial)
 
     def propose(self, index: int, at: Sequence[float] | None = None) -> TrialRecord:
         """Propose the setting with this index and put it into SQL as a running Optuna trial.
@@ -157,8 +162,8 @@ class ArmSearch:
             return self._record(self._in_sql[index])
         source, setting = Source.MODEL, None
         attrs: dict[str, object] = {}
-        if index < self.split.known:
-            setting, encoded = self._known[index]
+        if index < self.split.initial:
+            setting, encoded = self._initial[index]
             assert encoded is not None
             point = encoded
             source = self.space.source_of(setting)
@@ -166,7 +171,7 @@ class ArmSearch:
             point = self._cube.coordinates(at)
         elif self._sampler == "random":
             source, point = Source.RANDOM, self._plain(index)
-        elif index < self.split.known + self.split.sobol or self._sampler in ("sobol", SURROGATE):
+        elif index < self.split.initial + self.split.sobol or self._sampler in ("sobol", SURROGATE):
             source, point = Source.SOBOL, self._plain(index)
         else:
             point, attrs = self._from_model(index)
@@ -175,7 +180,7 @@ class ArmSearch:
         setting = setting or self._cube.setting(point)
         trial = create_trial(
             state=TrialState.RUNNING,
-            params=point,
+            params={to_stored_axis(name): value for name, value in point.items()},
             distributions=self._distributions,
             user_attrs={INDEX: index, SOURCE: source.value, "setting": told(setting)},
             system_attrs=attrs,
@@ -199,17 +204,18 @@ class ArmSearch:
                 scratch.add_trial(trial)
             asked = scratch.ask(self._distributions)
             attrs = dict(scratch.get_trials(deepcopy=False)[asked.number].system_attrs)
-        return dict(asked.params), attrs
+        return _coordinates(asked), attrs
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         index, source = int(trial.user_attrs[INDEX]), Source(trial.user_attrs[SOURCE])
-        setting = self._known[index][0] if index < self.split.known else self._cube.setting(trial.params)
-        return TrialRecord(self.space.arm, index, source, setting, trial.params, trial.number)
+        at = _coordinates(trial)
+        setting = self._initial[index][0] if index < self.split.initial else self._cube.setting(at)
+        return TrialRecord(self.space.arm, index, source, setting, at, trial.number)
 
     @property
-    def known(self) -> tuple[Setting, ...]:
-        """The known settings that will be proposed."""
-        return tuple(setting for setting, _ in self._known[: self.split.known])
+    def initial_settings(self) -> tuple[Setting, ...]:
+        """The initial settings that will be proposed."""
+        return tuple(setting for setting, _ in self._initial[: self.split.initial])
 
     def leave(self, trial: TrialRecord, rung: int, value: float | None) -> None:
         """Tell Optuna that a trial's ladder ended below the full horizon: pruned, with the value that it had there."""

@@ -50,7 +50,7 @@ class Step:
 
 
 def design_size(budget: float, costs: Sequence[float], dimensions: int) -> int:
-    """Return how many settings of the space-filling design (known ones included) are screened before the model speaks.
+    """Return how many settings of the space-filling design (initial ones too) are screened before the model speaks.
 
     >>> design_size(12, (1 / 9, 1 / 3, 1), 4), design_size(6, (1 / 9, 1 / 3, 1), 1), design_size(12, (1.0,), 4)
     (21, 8, 4)

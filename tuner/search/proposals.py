@@ -1,4 +1,4 @@
-"""How an arm's budget splits into known, Sobol and model-based proposals, and the Sobol points themselves."""
+"""How an arm's budget splits into initial, Sobol and model-based proposals, and the Sobol points themselves."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ SOBOL_CAP = 32
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Of the proposals of an arm, the first ``known``, then ``sobol``, then all others from the model."""
+    """Of the proposals of an arm, the first ``initial``, then ``sobol``, then all others from the model."""
 
-    known: int
+    initial: int
     sobol: int
     model: int
 
 
-def split(sampler: str, trials: int, known: int, wanted: int = 1) -> Split:
+def split(sampler: str, trials: int, initial: int, wanted: int = 1) -> Split:
     """Divide ``trials`` proposals. Model-based samplers start after a power of two of Sobol points.
 
-    Known settings get half of the proposals at most, and one for each of the first ``wanted``: the family's default and
-    the user's own.
+    Initial settings get half of the proposals at most, and one for each of the first ``wanted``: the family's default
+    and the user's own.
 
-    About half of what the known settings leave over, rounded down to a power of two (a Sobol sequence is even
+    About half of what the initial settings leave over, rounded down to a power of two (a Sobol sequence is even
     only there), goes to Sobol points.
 
-    >>> split("tpe", 12, known=1), split("tpe", 3, known=1), split("sobol", 12, known=2)
-    (Split(known=1, sobol=4, model=7), Split(known=1, sobol=1, model=1), Split(known=2, sobol=10, model=0))
-    >>> split("tpe", 12, known=9), split("tpe", 3, known=5, wanted=2)
-    (Split(known=6, sobol=2, model=4), Split(known=2, sobol=1, model=0))
+    >>> split("tpe", 12, initial=1), split("tpe", 3, initial=1), split("sobol", 12, initial=2)
+    (Split(initial=1, sobol=4, model=7), Split(initial=1, sobol=1, model=1), Split(initial=2, sobol=10, model=0))
+    >>> split("tpe", 12, initial=9), split("tpe", 3, initial=5, wanted=2)
+    (Split(initial=6, sobol=2, model=4), Split(initial=2, sobol=1, model=0))
     """
-    known = min(known, max(trials // 2, wanted), trials)
-    left = trials - known
+    initial = min(initial, max(trials // 2, wanted), trials)
+    left = trials - initial
     if sampler == "sobol":
-        return Split(known, left, 0)
+        return Split(initial, left, 0)
     if sampler not in MODELS:
-        return Split(known, 0, left)
+        return Split(initial, 0, left)
     sobol = min(SOBOL_CAP, 1 << ((left // 2).bit_length() - 1)) if left >= 2 else left
-    return Split(known, sobol, left - sobol)
+    return Split(initial, sobol, left - sobol)
 
 
 def split_for(sampler: str, trials: int, space: ArmSpace) -> Split:
-    """Divide an arm's proposals, by how many of its known settings lie inside its space."""
-    inside = [space.source_of(setting) for setting in space.known if not space.outside(setting)]
+    """Divide an arm's proposals, by how many of its initial settings lie inside its space."""
+    inside = [space.source_of(setting) for setting in space.initial_settings if not space.outside(setting)]
     return split(sampler, trials, len(inside), sum(source in (Source.DEFAULT, Source.CURRENT) for source in inside))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tuner.config.space import from_stored_axis
 from tuner.core.records import (
     Measurement,
     Outcome,
@@ -54,8 +55,8 @@ def trials_of(connection: sa.Connection, study_id: int) -> list[TrialRecord]:
             arm=row.arm,
             index=row.number,
             source=Source(row.source),
-            setting=Setting(**json.loads(row.setting)),
-            coordinates=json.loads(row.coordinates),
+            setting=Setting.from_json(json.loads(row.setting)),
+            coordinates={from_stored_axis(name): value for name, value in json.loads(row.coordinates).items()},
             optuna_number=row.optuna_number,
         )
         for row in connection.execute(query)

@@ -15,7 +15,7 @@ from tuner.core.records import Outcome
 from tuner.core.settings import hide_secrets
 from tuner.recorded.from_ledger import without_repeats
 from tuner.recorded.mapping import Columns, TrackedRun, curves_of, json_of, recorded_runs
-from tuner.recorded.rows import PHASES, Curves, RecordedRun
+from tuner.recorded.rows import PHASES, Curves, RecordedRun, param_name
 from tuner.tracking import pages, places
 from tuner.tracking.mlflow_runs import connect
 
@@ -136,7 +136,8 @@ def _study(
 def _unfolded(run: TrackedRun) -> TrackedRun:
     """The mirror's params taken apart again: the schedule, the horizon, the settings."""
     timing = {k.removeprefix(SCHEDULE): v for k, v in run.params.items() if k.startswith(SCHEDULE)}
-    rest = {k: v for k, v in run.params.items() if k not in ("family", "horizon") and not k.startswith(SCHEDULE)}
+    others = {k: v for k, v in run.params.items() if k not in ("family", "horizon") and not k.startswith(SCHEDULE)}
+    rest = {param_name(k): v for k, v in others.items()}
     horizon = run.params.get("horizon", "").partition(" ")[0]
     return replace(run, params=rest, attributes={**run.attributes, "schedule": json_of(timing), "horizon": horizon})
 

@@ -156,7 +156,7 @@ def _params(record: RunRecord) -> dict[str, str]:
     params: dict[str, Scalar] = {"family": setting.family}
     params |= setting.hyperparameters
     params |= {f"schedule.{key}": value for key, value in setting.schedule.items()}
-    params |= {f"recipe.{key}": value for key, value in setting.recipe.items()}
+    params |= {f"training.{key}": value for key, value in setting.training.items()}
     params["horizon"] = str(record.spec.horizon)
     found: dict[str, str] = {}
     for key, value in params.items():

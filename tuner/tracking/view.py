@@ -39,11 +39,11 @@ def shared_view(runs: Iterable[RunRecord], direction: str) -> str:
     """The table of runs, best value first, with the settings that the study searched."""
     runs = list(runs)
     settings = dict.fromkeys(key for run in runs for key in run.spec.setting.hyperparameters)
-    recipes: dict[str, set[Scalar]] = {}
+    options: dict[str, set[Scalar]] = {}
     for run in runs:
-        for key, value in run.spec.setting.recipe.items():
-            recipes.setdefault(key, set()).add(value)
-    settings |= {f"recipe.{key}": None for key, values in recipes.items() if len(values) > 1}
+        for key, value in run.spec.setting.training.items():
+            options.setdefault(key, set()).add(value)
+    settings |= {f"training.{key}": None for key, values in options.items() if len(values) > 1}
     columns = ["metrics.`value`", "metrics.`train_seconds`", "params.`schedule.kind`"]
     columns += [f"params.`{key}`" for key in settings]
     several = len({run.spec.horizon for run in runs}) > 1

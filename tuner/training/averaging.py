@@ -27,8 +27,8 @@ class Average:
     begins after the share ``swa_start`` of the horizon (Izmailov et al. 2018, arXiv 1803.05407).
     """
 
-    def __init__(self, model: nn.Module, recipe: Mapping[str, Scalar], horizon: int) -> None:
-        values = complete(recipe)
+    def __init__(self, model: nn.Module, training: Mapping[str, Scalar], horizon: int) -> None:
+        values = complete(training)
         assert values["average"] != "none"
         self._plain = values["average"] == "swa"
         self._first = int(float(values["swa_start"]) * horizon) if self._plain else 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tuner.core.records import Assignment
+from tuner.core.records import Assignment, RunSpec
 from tuner.core.values import digest
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Checkpoints:
         self._folder = Path(assignment.checkpoints) if assignment.checkpoints else None
         self._attempt = assignment.attempt
         self._spacing = assignment.checkpoint_seconds
-        self._spec = digest(assignment.spec.to_json())
+        self._spec = _identity(assignment.spec)
         self._last = 0.0
 
     def due(self, train_seconds: float, evaluated: bool) -> bool:
@@ -80,6 +80,14 @@ class Checkpoints:
             return
         found = [(int(match[1]), path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
         yield from (path for _, path in sorted(found, reverse=True) if path.suffix == ".pt")
+
+
+def _identity(spec: RunSpec) -> str:
+    """What a checkpoint is recognised by; the training options keep the name that they had in older checkpoints."""
+    data = spec.to_json()
+    setting = dict(data["setting"])
+    setting["recipe"] = setting.pop("training")
+    return digest({**data, "setting": setting})
 
 
 def discard(folder: str) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from tuner.catalog.families import HORIZON, SWITCH, family
 from tuner.catalog.schedules import Schedule
-from tuner.catalog.training_options import complete, item
+from tuner.catalog.training_options import complete, option
 from tuner.core.errors import InputError, Place, WorkloadError, wrong
 from tuner.core.records import Assignment, Horizon, Measurement, Outcome, Phase, RunResult, RunSpec, Setting
 from tuner.core.values import Scalar
@@ -54,8 +54,8 @@ class _Channel:
 
 
 @final
-class Recipe(Mapping[str, Scalar]):
-    """A run's complete recipe; it notes which items were read, so that none is ignored in silence."""
+class TrainingOptions(Mapping[str, Scalar]):
+    """A run's training options, complete; it notes which were read, so that none is ignored in silence."""
 
     def __init__(self, given: Mapping[str, Scalar]) -> None:
         self._values = complete(given)
@@ -72,13 +72,13 @@ class Recipe(Mapping[str, Scalar]):
         return len(self._values)
 
     def take(self, *names: str) -> None:
-        """Note that these items are honoured."""
+        """Note that these options are honoured."""
         self._read.update(names)
 
     @property
     def untaken(self) -> dict[str, Scalar]:
         """What is set, and was never read."""
-        return {k: v for k, v in self._values.items() if k not in self._read and v != item(k).default}
+        return {k: v for k, v in self._values.items() if k not in self._read and v != option(k).default}
 
 
 @final
@@ -90,9 +90,9 @@ class Run:
         device: where to train. The generators are seeded and the threads set before the function is called.
         schedule: gives the multipliers of each step; pass them to the optimizer's ``apply``. Read it anew at each
             step: a schedule that follows a metric changes with each report.
-        recipe: the rest of the setting. What the study sets there has to be honoured: ``optimizer`` takes clipping,
+        training: the rest of the setting. What the study sets there has to be honoured: ``optimizer`` takes clipping,
             accumulation, loss scaling and the param groups upon it, ``autocast`` the precision, ``average`` averaged
-            weights; read ``recipe["batch_size"]`` and ``recipe["label_smoothing"]`` yourself.
+            weights; read ``training["batch_size"]`` and ``training["label_smoothing"]`` yourself.
         wants_test: whether this is the one run that may evaluate the test split (``report_test``).
     """
 
@@ -100,13 +100,18 @@ class Run:
         self.spec: RunSpec = assignment.spec
         self.device = device
         self.schedule = Schedule.of(self.spec.setting.schedule)
-        self.recipe = Recipe(self.spec.setting.recipe)
+        self.training = TrainingOptions(self.spec.setting.training)
         self._progress, self._channel = progress, channel
         self._checkpoints = Checkpoints(assignment)
         self._bundles: list[Bundle] = []
         self._since = 0
         self._total: int | None = round(self.horizon.amount) if self.horizon.unit == "steps" else None
         self._clock = time.perf_counter()
+
+    @property
+    def recipe(self) -> TrainingOptions:
+        """The training options, by their earlier name."""
+        return self.training
 
     @property
     def seed(self) -> int:
@@ -135,7 +140,7 @@ class Run:
         ``steps_per_epoch`` counts batches; with accumulation several of them make one step: count a step where the
         optimizer's ``step()`` returns True.
         """
-        self._total = self.horizon.steps(max(1, steps_per_epoch // int(self.setting.recipe.get("accumulation", 1))))
+        self._total = self.horizon.steps(max(1, steps_per_epoch // int(self.setting.training.get("accumulation", 1))))
         return self._total
 
     def optimizer(self, model: nn.Module | Mapping[str, nn.Module]) -> Bundle:
@@ -147,8 +152,8 @@ class Run:
             WorkloadError: the family is timed to the horizon, which is in epochs, and ``total_steps`` was not called.
         """
         horizon = self._steps("an optimizer") if HORIZON in family(self.setting.family).needs else self._total or 1
-        self.recipe.take("clip_norm", "clip_value", "accumulation", "batch_scaling", "no_decay", "layer_decay")
-        self.recipe.take(*(name for name in self.recipe if ":" in name))
+        self.training.take("clip_norm", "clip_value", "accumulation", "batch_scaling", "no_decay", "layer_decay")
+        self.training.take(*(name for name in self.training if ":" in name))
         self._bundles.append(build(self.setting, model, horizon, self.device))
         return self._bundles[-1]
 
@@ -161,7 +166,7 @@ class Run:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context for forward passes in the run's precision."""
-        return autocast(self.device, str(self.recipe["precision"]))
+        return autocast(self.device, str(self.training["precision"]))
 
     def average(self, model: nn.Module) -> Average | None:
         """Return the average of a model's weights to evaluate instead, or None where the last ones are meant.
@@ -169,12 +174,12 @@ class Run:
         Call its ``update(step)`` after each step, evaluate its ``model``, and give BatchNorm statistics that fit with
         :func:`tuner.training.averaging.calibrated`.
         """
-        if self.recipe["average"] == "none":
+        if self.training["average"] == "none":
             return None
         if SWITCH in family(self.setting.family).needs:
-            raise InputError(f"average is {self.recipe['average']!r}, but {self.setting.family} averages by itself.")
-        self.recipe.take("ema_decay", "swa_start")
-        return Average(model, self.setting.recipe, self._steps("averaged weights"))
+            raise InputError(f"average is {self.training['average']!r}, but {self.setting.family} averages by itself.")
+        self.training.take("ema_decay", "swa_start")
+        return Average(model, self.setting.training, self._steps("averaged weights"))
 
     @contextmanager
     def evaluating(
@@ -193,7 +198,7 @@ class Run:
         self._lap()
         for bundle in self._bundles:
             bundle.eval()
-        averaged = self.setting.recipe.get("average", "none") != "none"
+        averaged = self.setting.training.get("average", "none") != "none"
         others = averaged or any(bundle.switches for bundle in self._bundles)
         run = forward or (lambda net, batch: net(batch))
         try:
@@ -279,7 +284,7 @@ class Run:
     def _check_updates(self, step: int) -> None:
         """Refuse a count of batches where one of optimizer steps is meant."""
         made = [bundle.updates for bundle in self._bundles if bundle.updates or bundle.pending]
-        if self.setting.recipe.get("accumulation", 1) != 1 and made and step > self._since + max(made):
+        if self.setting.training.get("accumulation", 1) != 1 and made and step > self._since + max(made):
             found = f"reports step {step} after {self._since + max(made)} updates of the weights"
             todo = "With accumulation, count a step only where optimizer.step() returns True."
             raise WorkloadError(wrong(Place("the training function"), found, "optimizer steps, not batches", todo))
@@ -315,9 +320,10 @@ class Run:
             found = f"returned after step {measured[-1].step}"
             todo = "Train until the horizon and report the number of updates made, counted from 1."
             raise WorkloadError(wrong(place, found, f"a report at step {self._total}, the run's horizon", todo))
-        if untaken := self.recipe.untaken:
-            found = f"never took {', '.join(f'{name} = {value}' for name, value in untaken.items())} of the recipe"
-            todo = "Use run.recipe[...], run.autocast() or run.average(model), or leave it out of the study."
+        if untaken := self.training.untaken:
+            options = ", ".join(f"{name} = {value}" for name, value in untaken.items())
+            found = f"never took {options} of the training options"
+            todo = "Use run.training[...], run.autocast() or run.average(model), or leave it out of the study."
             raise WorkloadError(wrong(place, found, "what the study sets to be honoured", todo))
         return values[-1]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tuner.catalog.training_options import OWN_ITEMS, complete
+from tuner.catalog.training_options import OWN_OPTIONS, complete
 from tuner.core.records import Horizon
 from tuner.recipes.suggestion import Features
 from tuner.training.environment import seed_everything
@@ -84,7 +84,7 @@ def look(workload: Workload) -> Features:
         horizon=Horizon(float(amount), unit) if unit else None,
         metric=workload.metric,
         direction=workload.direction,
-        takes=frozenset(name for name, own in zip(OWN_ITEMS, workload.own, strict=True) if own is not None),
+        takes=frozenset(name for name, own in zip(OWN_OPTIONS, workload.own, strict=True) if own is not None),
         remarks=remarks,
     )
 

@@ -52,21 +52,21 @@ def train_workload(
     """
     spec, run = assignment.spec, progress or Progress()
     device, checkpoints = choose_device(spec.device), Checkpoints(assignment)
-    recipe, schedule = complete({**workload.granted, **spec.setting.recipe}), Schedule.of(spec.setting.schedule)
+    training, schedule = complete({**workload.granted, **spec.setting.training}), Schedule.of(spec.setting.schedule)
     with prepared(spec, device):
-        workload.place(device, recipe)
+        workload.place(device, training)
         _check(workload, spec.phase)
-        batches_per_step = int(recipe["accumulation"])
+        batches_per_step = int(training["accumulation"])
         steps_per_epoch = max(1, workload.steps_per_epoch // batches_per_step)
         horizon = spec.horizon.steps(steps_per_epoch)
         eval_every = workload.eval_every_steps or steps_per_epoch
         seed_everything(spec.seed)
         with filled_memory():
             model = workload.model(spec.seed).to(device)
-        bundle = workload.optimizer(replace(spec.setting, recipe=recipe), model, horizon)
-        average = None if recipe["average"] == "none" else Average(model, recipe, horizon)
+        bundle = workload.optimizer(replace(spec.setting, training=training), model, horizon)
+        average = None if training["average"] == "none" else Average(model, training, horizon)
         if average is not None and bundle.switches:
-            raise InputError(f"average is {recipe['average']!r}, but {spec.setting.family} averages by itself.")
+            raise InputError(f"average is {training['average']!r}, but {spec.setting.family} averages by itself.")
         if average is not None or bundle.switches:
             _check_calibration(workload, model)
         model.train()

@@ -44,7 +44,7 @@ class Group:
         return sum(p.numel() for p in self.params)
 
 
-def groups(model: nn.Module, recipe: Mapping[str, Scalar], part: str = "") -> tuple[Group, ...]:
+def groups(model: nn.Module, training: Mapping[str, Scalar], part: str = "") -> tuple[Group, ...]:
     """Divide the trainable parameters of a model by decay and learning rate, in the model's own order.
 
     Biases, every other parameter of at most one dimension and all parameters of norms do not decay (rule
@@ -57,7 +57,7 @@ def groups(model: nn.Module, recipe: Mapping[str, Scalar], part: str = "") -> tu
     Raises:
         WorkloadError: a pattern matches no parameter, or nothing is left to train.
     """
-    values = complete(recipe)
+    values = complete(training)
     named = dict(model.named_parameters())
     if not part:
         check_patterns(list(named), values, type(model).__name__)
@@ -159,16 +159,16 @@ def _gathered(shape: str, indices: Sequence[tuple[int, ...]]) -> str:
     return shape
 
 
-def check_patterns(names: Sequence[str], recipe: Mapping[str, Scalar], model: str) -> None:
+def check_patterns(names: Sequence[str], training: Mapping[str, Scalar], model: str) -> None:
     """Refuse a pattern that matches no parameter of a model.
 
     Raises:
         WorkloadError: there is one.
     """
-    for key in recipe:
+    for key in training:
         found = pattern_of(key)
         if found is not None and not any(fnmatchcase(name, found[1]) for name in names):
-            place, what = Place(f"recipe {key!r}"), f"matches no parameter of {model}"
+            place, what = Place(f"training {key!r}"), f"matches no parameter of {model}"
             there = folded(names)
             shown = there if len(there) <= _MOST_LETTERS else f"{there[:_MOST_LETTERS]}..."
             raise WorkloadError(

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tuner.catalog.training_options import RECIPE, changed, complete, item, learning_rate_factor, pattern_of
+from tuner.catalog.training_options import TRAINING_OPTIONS, changed, complete, learning_rate_factor, option, pattern_of
 from tuner.core.errors import InputError
 from tuner.core.values import Scalar
 
 
 def test_every_row_is_whole() -> None:
-    for name, row in RECIPE.items():
+    for name, row in TRAINING_OPTIONS.items():
         assert (row.name, bool(row.meaning), bool(row.source)) == (name, True, True)
         assert row.check(row.default) == row.default
         assert row.choices or row.low <= float(row.default) <= row.high
@@ -48,8 +48,8 @@ def test_what_is_given_is_kept_in_its_kind() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"clip": 1}, "a recipe has no item 'clip'; expected one of clip_norm, .*, or a pattern"),
-        ({"multiplier:": 1}, "a recipe has no item 'multiplier:'"),
+        ({"clip": 1}, "there is no training option 'clip'; expected one of clip_norm, .*, or a pattern"),
+        ({"multiplier:": 1}, "there is no training option 'multiplier:'"),
         ({"clip_norm": -1}, "clip_norm is -1; expected 0 to 1e[+]06"),
         ({"clip_norm": math.nan}, "clip_norm is nan; expected a number"),
         ({"clip_norm": True}, "clip_norm is True; expected a number"),
@@ -73,9 +73,9 @@ def test_a_pattern_is_a_prefix_and_a_glob() -> None:
     assert pattern_of("no_decay:*.scale") == ("no_decay:", "*.scale")
     assert pattern_of("multiplier:a:b") == ("multiplier:", "a:b")
     assert pattern_of("multiplier:") is None
-    assert pattern_of("no_decay") is None, "the rule itself is a plain item"
-    assert item("freeze:a").default == "no"
-    assert item("multiplier:a").default == 1.0
+    assert pattern_of("no_decay") is None, "the rule itself is a plain option"
+    assert option("freeze:a").default == "no"
+    assert option("multiplier:a").default == 1.0
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ def test_what_differs_from_the_defaults(given: dict[str, Scalar], shown: dict[st
     ],
 )
 def test_the_scaling_rule(scaling: str, size: int, reference: int, accumulation: int, factor: float) -> None:
-    recipe = {
+    training = {
         "batch_scaling": scaling,
         "batch_size": size,
         "batch_reference": reference,
         "accumulation": accumulation,
     }
-    assert learning_rate_factor(recipe) == factor
+    assert learning_rate_factor(training) == factor
 
 
 def test_scaling_from_an_unknown_batch_size_is_refused() -> None:
-    with pytest.raises(InputError, match=r"batch_size 64, but batch_reference is not known.* Set recipe.batch_ref"):
+    with pytest.raises(InputError, match=r"batch_size 64, but batch_reference is not known.* Set training.batch_ref"):
         learning_rate_factor({"batch_scaling": "linear", "batch_size": 64})

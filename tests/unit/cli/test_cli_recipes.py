@@ -1,4 +1,4 @@
-"""``tuner recipes``, ``tuner suggest``, and what ``tuner check`` says of known settings."""
+"""``tuner recipes``, ``tuner suggest``, and what ``tuner check`` says of initial settings."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def test_a_function_has_no_model_yet(folder: Path) -> None:
 
 
 def test_check_names_what_is_tried_and_what_is_left_out(folder: Path) -> None:
-    known = "arms: {sgdm: {known: [{learning_rate: 1e-7, source: a slow paper}]}}"
-    space = f"space: {{name: mine, extends: quick, {known}}}"
+    arms = "arms: {sgdm: {initial_settings: [{learning_rate: 1e-7, source: a slow paper}]}}"
+    space = f"space: {{name: mine, extends: quick, {arms}}}"
     (folder / "a.yaml").write_text(STUDY.replace("space: quick", space) + "known_recipes: [resnet-50, dcgan]\n")
     text = tuner("check a.yaml --no-timing").output
     assert "recipe resnet-50" in text

@@ -19,7 +19,7 @@ from tuner.catalog.training_options import complete
 from tuner.config.documents import Section, parse_yaml, read_yaml
 from tuner.config.shipped import list_spaces
 from tuner.config.space import EFFECTIVE, KIND, SCHEDULE, ArmSpace, Dimension
-from tuner.config.space_files import read_recipe, read_space
+from tuner.config.space_files import read_space, read_training
 from tuner.config.spec import read_spec
 from tuner.core.records import Setting, Source
 from tuner.core.values import Scalar
@@ -73,7 +73,7 @@ def close(one: Scalar, two: Scalar) -> bool:
 
 
 def same(one: Setting, two: Setting) -> bool:
-    parts = ((one.hyperparameters, two.hyperparameters), (one.schedule, two.schedule), (one.recipe, two.recipe))
+    parts = ((one.hyperparameters, two.hyperparameters), (one.schedule, two.schedule), (one.training, two.training))
     return all(set(a) == set(b) and all(close(a[key], b[key]) for key in a) for a, b in parts)
 
 
@@ -102,7 +102,7 @@ class TestTheShippedSpaces:
                 setting = arm.decode(point)
                 assert family(setting.family).complete(setting.hyperparameters) == setting.hyperparameters
                 assert Schedule.of(setting.schedule).setting == setting.schedule
-                assert complete(setting.recipe) == setting.recipe
+                assert complete(setting.training) == setting.training
                 again = arm.encode(setting)
                 assert again is not None
                 assert same(arm.decode(again), setting)
@@ -148,14 +148,14 @@ class TestTheShippedSpaces:
             # AlgoPerf's ranges exclude no decay and an L2 of 1e-4.
             outside = name == "algoperf-nadamw" and arm.arm != "adamw" and trials >= 10
             assert (arm.encode(arm.default) is None) == outside, arm.arm
-            assert arm.known[0] == arm.default
+            assert arm.initial_settings[0] == arm.default
 
     @pytest.mark.parametrize("name", NAMES)
     def test_hold_their_published_settings(self, name: str) -> None:
         for arm in arms_at(name, EVERYTHING):
             for setting in arm.published:
                 assert arm.encode(setting) is not None, (arm.arm, setting)
-                assert setting in arm.known
+                assert setting in arm.initial_settings
                 assert arm.source_of(setting) is Source.PUBLISHED
                 assert setting.family == arm.family.name
 
@@ -174,11 +174,11 @@ class TestTheShippedSpaces:
     def test_ask_for_nothing_that_a_workload_may_lack(self, name: str) -> None:
         own = {"batch_size", "batch_reference", "label_smoothing"}
         for arm in SPACES[name]:
-            names = {d.name.removeprefix("recipe.") for d in arm.all_dimensions}
-            names |= {key.removeprefix("recipe.") for key in arm.fixed}
+            names = {d.name.removeprefix("training.") for d in arm.all_dimensions}
+            names |= {key.removeprefix("training.") for key in arm.fixed}
             assert not {key for key in names if key in own or ":" in key}
             for setting in arm.published:
-                assert all(setting.recipe[key] == complete({})[key] for key in own)
+                assert all(setting.training[key] == complete({})[key] for key in own)
 
 
 class TestSingleSpaces:
@@ -238,7 +238,7 @@ class TestSingleSpaces:
             [0.001308, 0.0008445, 0.001308, 0.004958, 0.001749], rel=1e-3
         )
         assert [s.schedule["warmup"] for s in arm.published] == [0.1, 0.05, 0.1, 0.02, 0.02]
-        assert len(arm.known) == 5, "two of the five differ in label smoothing only"
+        assert len(arm.initial_settings) == 5, "two of the five differ in label smoothing only"
         for setting in (*arm.published, arm.decode(sobol_point(arm, 0, 0))):
             assert setting.hyperparameters["momentum_decay"] == 1.0
             assert setting.hyperparameters["l2"] == 0.0
@@ -249,7 +249,7 @@ class TestSingleSpaces:
             assert arm.family.momentum is not None
             highest = arm.decode({d.name: d.high for d in arm.dimensions})
             assert highest.hyperparameters[arm.family.momentum] == 0.0
-            assert (highest.schedule["kind"], highest.recipe["average"]) == ("constant", "ema")
+            assert (highest.schedule["kind"], highest.training["average"]) == ("constant", "ema")
 
     def test_schedule_free_takes_a_warm_up_only(self) -> None:
         arm = SPACES["modern"].arm("schedule-free-adamw")
@@ -263,29 +263,29 @@ class TestSingleSpaces:
 
     def test_fine_tuning_searches_the_layer_wise_decay(self) -> None:
         for arm in arms_at("finetune", 12):
-            found = arm.dimension("recipe.layer_decay")
+            found = arm.dimension("training.layer_decay")
             assert found is not None
             assert (found.low, found.high) == (0.5, 1.0)
-            assert arm.default.recipe["layer_decay"] == 1.0
-            assert arm.default.recipe["clip_norm"] == 1.0
+            assert arm.default.training["layer_decay"] == 1.0
+            assert arm.default.training["clip_norm"] == 1.0
 
 
 class TestTheDocumentation:
     TEXT = (Path(__file__).parents[3] / "docs" / "study-file.md").read_text(encoding="utf-8")
 
     def test_lists_every_space(self) -> None:
-        table = self.TEXT.split("## Spaces")[1].split("## Recipes")[0]
+        table = self.TEXT.split("## Spaces")[1].split("## Training options")[0]
         assert sorted(re.findall(r"^\| `([a-z0-9-]+)` \|", table, re.M)) == NAMES
 
-    def test_names_every_item_of_a_recipe(self) -> None:
-        section = self.TEXT.split("## Recipes")[1]
+    def test_names_every_training_option(self) -> None:
+        section = self.TEXT.split("## Training options")[1]
         assert all(f"`{name}`" in section for name in complete({}))
 
     def test_its_examples_can_be_read(self) -> None:
-        space, start, recipe = re.findall(r"```yaml\n(.*?)```", self.TEXT, re.S)
+        space, start, training = re.findall(r"```yaml\n(.*?)```", self.TEXT, re.S)
         arm = read_space(parse_yaml(space, "study-file.md")).arm("adamw")
         assert arm.encode(arm.published[0]) is not None
         spec = read_spec(parse_yaml(f"study: mine\nworkload: a.b:C\n{start}", "study-file.md"))
         assert (spec.known_recipes, spec.warm_start) == (("resnet-50", "convnext-t"), ("last-month",))
-        searched = read_recipe(parse_yaml(recipe, "study-file.md").section("recipe")).dimensions
-        assert [d.name for d in searched] == ["recipe.layer_decay", "recipe.multiplier:head.*"]
+        searched = read_training(parse_yaml(training, "study-file.md").section("training")).dimensions
+        assert [d.name for d in searched] == ["training.layer_decay", "training.multiplier:head.*"]

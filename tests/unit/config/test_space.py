@@ -27,9 +27,9 @@ def arm_of(
     arm: dict[str, Any],
     schedule: dict[str, Any] | None = None,
     name: str = "sgdm",
-    recipe: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
 ) -> ArmSpace:
-    shared = {key: value for key, value in (("schedule", schedule), ("recipe", recipe)) if value}
+    shared = {key: value for key, value in (("schedule", schedule), ("training", training)) if value}
     return read_space(Section({"name": "s", "arms": {name: arm}, **shared}, "s")).arm(name)
 
 
@@ -198,25 +198,25 @@ class TestClosed:
         assert arm.decode({"learning_rate": 0.01, "schedule.warmup": 0.2}).schedule["warmup"] == 0.2
 
     def test_choices_keep_the_first(self) -> None:
-        recipe = {
+        training = {
             "batch_size": {"choices": {"64": 1, "32": 25}},
             "average": {"choices": ["ema", "none"], "opens_at": 25},
             "one_minus_ema_decay": {"choices": {"0.01": 1, "0.1": 25}},
         }
         beta2 = {"choices": [0.95, 0.999], "opens_at": 25}
-        arm = replace(arm_of({"learning_rate": RATE, "beta2": beta2}, name="adamw", recipe=recipe), trials=5)
+        arm = replace(arm_of({"learning_rate": RATE, "beta2": beta2}, name="adamw", training=training), trials=5)
         assert [d.name for d in arm.dimensions] == ["learning_rate"]
         setting = arm.decode({"learning_rate": 0.01})
-        assert (setting.recipe["batch_size"], setting.recipe["average"]) == (64, "ema")
-        assert setting.recipe["ema_decay"] == 0.99
+        assert (setting.training["batch_size"], setting.training["average"]) == (64, "ema")
+        assert setting.training["ema_decay"] == 0.99
         assert setting.hyperparameters["beta2"] == 0.95
-        assert arm.default.recipe == setting.recipe
+        assert arm.default.training == setting.training
         assert arm.default.hyperparameters["beta2"] == 0.999, "the family's own, as it is"
 
 
-class TestRecipe:
+class TestTrainingOptions:
     def test_coordinates(self) -> None:
-        recipe = {
+        training = {
             "clip_norm": {"low": 0.1, "high": 10, "scale": "log", "or_zero": True},
             "one_minus_ema_decay": {"low": 1e-4, "high": 0.1, "scale": "log"},
             "accumulation": {"low": 1, "high": 4},
@@ -224,29 +224,29 @@ class TestRecipe:
             "multipliers": {"head.*": {"low": 0.1, "high": 10, "scale": "log"}},
             "average": "ema",
         }
-        arm = arm_of({"learning_rate": RATE}, recipe=recipe)
+        arm = arm_of({"learning_rate": RATE}, training=training)
         point: dict[str, Scalar] = {
             "learning_rate": 0.01,
-            "recipe.clip_norm": 0.5,
-            "recipe.one_minus_ema_decay": 0.01,
-            "recipe.accumulation": 2,
-            "recipe.precision": "bfloat16",
-            "recipe.multiplier:head.*": 3.0,
+            "training.clip_norm": 0.5,
+            "training.one_minus_ema_decay": 0.01,
+            "training.accumulation": 2,
+            "training.precision": "bfloat16",
+            "training.multiplier:head.*": 3.0,
         }
         setting = arm.decode(point)
         said = {"clip_norm": 0.5, "ema_decay": 0.99, "accumulation": 2, "precision": "bfloat16", "average": "ema"}
-        assert setting.recipe == complete({**said, "multiplier:head.*": 3.0})
+        assert setting.training == complete({**said, "multiplier:head.*": 3.0})
         assert arm.encode(setting) == pytest.approx(point)
 
     def test_the_default_is_made_to_fit(self) -> None:
-        recipe = {
+        training = {
             "batch_size": {"choices": [32, 64]},
             "clip_norm": {"low": 0.1, "high": 10, "scale": "log"},
             "layer_decay": {"low": 0.5, "high": 1.0},
             "label_smoothing": 0.1,
         }
-        arm = arm_of({"learning_rate": RATE}, recipe=recipe)
-        found = arm.default.recipe
+        arm = arm_of({"learning_rate": RATE}, training=training)
+        found = arm.default.training
         assert (found["batch_size"], found["clip_norm"]) == (64, pytest.approx(1.0)), "0 is in neither range"
         assert (found["layer_decay"], found["label_smoothing"]) == (1.0, 0.1)
         assert arm.encode(arm.default) is not None
@@ -254,17 +254,17 @@ class TestRecipe:
         assert arm.source_of(arm.default) is Source.DEFAULT
 
     def test_a_setting_outside_has_no_coordinates(self) -> None:
-        arm = arm_of({"learning_rate": RATE}, recipe={"batch_size": {"choices": [32, 64]}})
-        assert arm.encode(replace(arm.default, recipe=complete({"batch_size": 128}))) is None
+        arm = arm_of({"learning_rate": RATE}, training={"batch_size": {"choices": [32, 64]}})
+        assert arm.encode(replace(arm.default, training=complete({"batch_size": 128}))) is None
 
     def test_current_widens_it(self) -> None:
-        recipe = {"batch_size": {"choices": [32, 64]}, "clip_norm": {"low": 0.1, "high": 1, "scale": "log"}}
-        arm = arm_of({"learning_rate": RATE}, recipe=recipe)
-        current = replace(arm.default, recipe=complete({"batch_size": 128}))
+        training = {"batch_size": {"choices": [32, 64]}, "clip_norm": {"low": 0.1, "high": 1, "scale": "log"}}
+        arm = arm_of({"learning_rate": RATE}, training=training)
+        current = replace(arm.default, training=complete({"batch_size": 128}))
         wide = arm.including(current)
         coordinates = wide.encode(current)
         assert coordinates is not None
-        assert wide.decode(coordinates).recipe == current.recipe
+        assert wide.decode(coordinates).training == current.training
         assert wide.source_of(current) is Source.CURRENT
 
 
@@ -292,7 +292,7 @@ class TestTheUsersSetting:
     )
     def test_is_known(self, setting: Setting, trials: int) -> None:
         arm = at_budget(setting.family, trials).including(setting)
-        assert arm.known[-1] == setting
+        assert arm.initial_settings[-1] == setting
         assert arm.source_of(setting) is Source.CURRENT
         coordinates = arm.encode(setting)
         assert coordinates is not None
@@ -306,6 +306,6 @@ class TestTheUsersSetting:
     def test_zero_without_a_zero_zone(self) -> None:
         arm = arm_of({"learning_rate": {"low": 0.01, "high": 1}, "l2": {"low": 1e-5, "high": 1, "scale": "log"}})
         wide = arm.including(mine(0.1, family="sgdm", l2=0.0))
-        coordinates = wide.encode(wide.known[-1])
+        coordinates = wide.encode(wide.initial_settings[-1])
         assert coordinates is not None
         assert wide.decode(coordinates).hyperparameters["l2"] == 0.0

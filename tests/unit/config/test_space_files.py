@@ -1,4 +1,4 @@
-"""Spaces as YAML: ``extends``, published ranges and settings, recipes, and errors with their place."""
+"""Spaces as YAML: ``extends``, published ranges and settings, training options, and errors with their place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuner.catalog.training_options import complete
 from tuner.config.documents import Section, parse_yaml, read_yaml
 from tuner.config.shipped import find_space, list_spaces
 from tuner.config.space import EFFECTIVE, KIND, ONE_MINUS, SCHEDULE, ArmSpace, Dimension, SearchSpace
-from tuner.config.space_files import Part, published, read_recipe, read_space, with_current
+from tuner.config.space_files import Part, published, read_space, read_training, with_current
 from tuner.config.spec import StudySpec, read_spec, read_spec_file
 from tuner.core.errors import InputError, SpaceError
 from tuner.core.records import Source
@@ -43,14 +43,14 @@ about: the parent
 schedule:
   kind: {choices: [cosine, wsd]}
   warmup: {low: 0.01, high: 0.1}
-recipe:
+training:
   clip_norm: 1.0
   multipliers: {"head.*": 10}
 arms:
   sgdm:
     effective_learning_rate: {low: 0.01, high: 100, scale: log}
     l2: {low: 1e-7, high: 1e-2, scale: log, or_zero: true}
-    known: [{learning_rate: 0.1, source: a paper}]
+    initial_settings: [{learning_rate: 0.1, source: a paper}]
   adamw:
 """
 
@@ -65,7 +65,7 @@ class TestExtends:
             tmp_path,
             "name: above\nextends: below.yaml\n"
             "schedule: {warmup: {low: 0.2, high: 0.3, opens_at: 25}, end_ratio: 0.1}\n"
-            "recipe: {clip_norm: {low: 0.1, high: 10, scale: log}, multipliers: {'stem.*': 0.1}}\n"
+            "training: {clip_norm: {low: 0.1, high: 10, scale: log}, multipliers: {'stem.*': 0.1}}\n"
             "arms:\n  sgdm: {l2: {low: 1e-6, high: 1e-3}}\n  lion:\n",
         )
         assert (space.name, space.about) == ("above", "the parent")
@@ -76,8 +76,8 @@ class TestExtends:
         assert (found[EFFECTIVE].low, found[EFFECTIVE].high) == (0.01, 100)
         assert (found["schedule.warmup"].low, found["schedule.warmup"].opens_at) == (0.2, 25)
         assert list(found[KIND].choices) == ["cosine", "wsd"]
-        assert found["recipe.clip_norm"].log
-        fixed = {"schedule.end_ratio": 0.1, "recipe.multiplier:head.*": 10.0, "recipe.multiplier:stem.*": 0.1}
+        assert found["training.clip_norm"].log
+        fixed = {"schedule.end_ratio": 0.1, "training.multiplier:head.*": 10.0, "training.multiplier:stem.*": 0.1}
         assert sgdm.fixed == fixed
         assert len(sgdm.published) == 1
 
@@ -92,28 +92,28 @@ class TestExtends:
         assert [d.name for d in space.arm("adamw").all_dimensions] == ["learning_rate", "schedule.warmup"]
 
     def test_lists_are_replaced(self, tmp_path: Path) -> None:
-        space = self.above(tmp_path, "name: a\nextends: below.yaml\narms: {sgdm: {known: []}}\n")
+        space = self.above(tmp_path, "name: a\nextends: below.yaml\narms: {sgdm: {initial_settings: []}}\n")
         assert space.arm("sgdm").published == ()
 
     def test_chains_and_paths_from_the_files_own_folder(self, tmp_path: Path) -> None:
         (tmp_path / "deep").mkdir()
-        write(tmp_path / "deep", below=BELOW, middle="name: m\nextends: below.yaml\nrecipe: {clip_norm: 2.0}\n")
+        write(tmp_path / "deep", below=BELOW, middle="name: m\nextends: below.yaml\ntraining: {clip_norm: 2.0}\n")
         write(tmp_path, above="name: a\nextends: deep/middle.yaml\nschedule: {kind: cosine}\n")
         write(tmp_path, study="study: s\nworkload: m:C\nspace: above.yaml\n")
         space = read_spec_file(tmp_path / "study.yaml").space
         assert space.name == "a"
         assert space.arm("sgdm").fixed == {
             KIND: "cosine",
-            "recipe.clip_norm": 2.0,
-            "recipe.multiplier:head.*": 10.0,
+            "training.clip_norm": 2.0,
+            "training.multiplier:head.*": 10.0,
         }
 
     def test_a_shipped_space_by_its_name_and_in_the_study_itself(self) -> None:
-        data = {"name": "mine", "extends": "vision", "recipe": {"freeze": ["stem.*"]}}
+        data = {"name": "mine", "extends": "vision", "training": {"freeze": ["stem.*"]}}
         spec = read_spec(Section({"study": "s", "workload": "m:C", "space": data, "arms": ["nag"]}, "study.yaml"))
         (arm,) = spec.arms
-        assert arm.fixed["recipe.freeze:stem.*"] == "yes"
-        assert [s.recipe["freeze:stem.*"] for s in arm.published] == ["yes"]
+        assert arm.fixed["training.freeze:stem.*"] == "yes"
+        assert [s.training["freeze:stem.*"] for s in arm.published] == ["yes"]
 
     def test_the_document_is_whole(self, tmp_path: Path) -> None:
         space = self.above(tmp_path, "name: a\nextends: below.yaml\narms: {lion: }\n")
@@ -145,8 +145,8 @@ class TestExtends:
                 r"above\.yaml:5: arms\.lion\.rate is not a hyp",
             ),
             (
-                "name: a\nextends: below.yaml\nrecipe:\n  clip_norm: {low: 3, high: 1}\n",
-                r"above\.yaml:4: recipe\.clip_norm\.low is 3 but high is 1",
+                "name: a\nextends: below.yaml\ntraining:\n  clip_norm: {low: 3, high: 1}\n",
+                r"above\.yaml:4: training\.clip_norm\.low is 3 but high is 1",
             ),
         ],
     )
@@ -157,7 +157,7 @@ class TestExtends:
     def test_errors_of_the_parent_name_the_parent(self, tmp_path: Path) -> None:
         write(tmp_path, below=BELOW.replace("clip_norm: 1.0", "clip: 1.0"), above="name: a\nextends: below.yaml\n")
         with pytest.raises(
-            SpaceError, match=r"below\.yaml:7: recipe\.clip is not an item of a recipe; expected one of"
+            SpaceError, match=r"below\.yaml:7: training\.clip is not a training option; expected one of"
         ):
             read_space(read_yaml(tmp_path / "above.yaml"), near=tmp_path)
 
@@ -194,7 +194,7 @@ class TestPublishedRanges:
         assert arm.decode(point).hyperparameters["beta1"] == pytest.approx(0.95)
 
     def test_known_settings_alone_leave_them(self) -> None:
-        arm = one_arm("{known: [{learning_rate: 1e-3, weight_decay: 0.1, source: x}]}")
+        arm = one_arm("{initial_settings: [{learning_rate: 1e-3, weight_decay: 0.1, source: x}]}")
         assert arm.all_dimensions == published(family("adamw")).dimensions
 
     def test_one_dimension_of_ones_own_replaces_all(self) -> None:
@@ -245,23 +245,23 @@ class TestSchedules:
         assert small.decode({"learning_rate": 0.01}).schedule["end_ratio"] == 0.001
 
 
-def recipe_of(text: str) -> Part:
-    return read_recipe(parse_yaml(text, "s.yaml"))
+def training_of(text: str) -> Part:
+    return read_training(parse_yaml(text, "s.yaml"))
 
 
 class TestRecipes:
     def test_fixed(self) -> None:
         text = "clip_norm: 1\nbatch_size: 64\nprecision: bfloat16\nno_decay: bias+norm+embedding\nlayer_decay: 0.8"
-        assert recipe_of(text).fixed == {
-            "recipe.clip_norm": 1.0,
-            "recipe.batch_size": 64,
-            "recipe.precision": "bfloat16",
-            "recipe.no_decay": "bias+norm+embedding",
-            "recipe.layer_decay": 0.8,
+        assert training_of(text).fixed == {
+            "training.clip_norm": 1.0,
+            "training.batch_size": 64,
+            "training.precision": "bfloat16",
+            "training.no_decay": "bias+norm+embedding",
+            "training.layer_decay": 0.8,
         }
 
     def test_searched(self) -> None:
-        part = recipe_of(
+        part = training_of(
             "clip_norm: {low: 0.1, high: 10, scale: log, or_zero: true, opens_at: 25}\n"
             "accumulation: {low: 1, high: 8}\n"
             "one_minus_ema_decay: {low: 1e-4, high: 0.1, scale: log}\n"
@@ -270,169 +270,181 @@ class TestRecipes:
             "average: {choices: {none: 1, ema: 60}}\n"
         )
         assert part.dimensions == (
-            Dimension("recipe.clip_norm", 0.1, 10, True, or_zero=True, opens_at=25, least=0.0, most=1e6),
-            Dimension("recipe.accumulation", 1, 8, integer=True, least=1, most=4096),
-            Dimension("recipe.one_minus_ema_decay", 1e-4, 0.1, True, least=1 - 0.9999999, most=1.0),
-            Dimension("recipe.batch_size", choices={32: 1, 64: 1}),
-            Dimension("recipe.layer_decay", choices={0.8: 1, 0.9: 25}, opens_at=10),
-            Dimension("recipe.average", choices={"none": 1, "ema": 60}),
+            Dimension("training.clip_norm", 0.1, 10, True, or_zero=True, opens_at=25, least=0.0, most=1e6),
+            Dimension("training.accumulation", 1, 8, integer=True, least=1, most=4096),
+            Dimension("training.one_minus_ema_decay", 1e-4, 0.1, True, least=1 - 0.9999999, most=1.0),
+            Dimension("training.batch_size", choices={32: 1, 64: 1}),
+            Dimension("training.layer_decay", choices={0.8: 1, 0.9: 25}, opens_at=10),
+            Dimension("training.average", choices={"none": 1, "ema": 60}),
         )
 
     @pytest.mark.parametrize(
         ("text", "fixed"),
         [
-            ('multipliers: {"backbone.*": 0.1}', {"recipe.multiplier:backbone.*": 0.1}),
-            ('freeze: ["stem.*", "0.*"]', {"recipe.freeze:stem.*": "yes", "recipe.freeze:0.*": "yes"}),
-            ('freeze: {"stem.*": yes}', {"recipe.freeze:stem.*": "yes"}),
-            ('freeze: {"stem.*": "no"}', {"recipe.freeze:stem.*": "no"}),
-            ('no_decay_patterns: ["*.scale"]', {"recipe.no_decay:*.scale": "yes"}),
+            ('multipliers: {"backbone.*": 0.1}', {"training.multiplier:backbone.*": 0.1}),
+            ('freeze: ["stem.*", "0.*"]', {"training.freeze:stem.*": "yes", "training.freeze:0.*": "yes"}),
+            ('freeze: {"stem.*": yes}', {"training.freeze:stem.*": "yes"}),
+            ('freeze: {"stem.*": "no"}', {"training.freeze:stem.*": "no"}),
+            ('no_decay_patterns: ["*.scale"]', {"training.no_decay:*.scale": "yes"}),
         ],
     )
     def test_patterns_that_are_fixed(self, text: str, fixed: dict[str, Scalar]) -> None:
-        assert recipe_of(text) == Part(fixed=fixed)
+        assert training_of(text) == Part(fixed=fixed)
 
     @pytest.mark.parametrize(
         ("text", "dimension"),
         [
             (
                 'multipliers: {"a.*": {low: 0.01, high: 1, scale: log}}',
-                Dimension("recipe.multiplier:a.*", 0.01, 1, True, least=1e-6, most=1e6),
+                Dimension("training.multiplier:a.*", 0.01, 1, True, least=1e-6, most=1e6),
             ),
-            ('multipliers: {"a.*": {choices: [0.1, 1]}}', Dimension("recipe.multiplier:a.*", choices={0.1: 1, 1.0: 1})),
-            ('freeze: {"a.*": {choices: [no, yes]}}', Dimension("recipe.freeze:a.*", choices={"no": 1, "yes": 1})),
+            (
+                'multipliers: {"a.*": {choices: [0.1, 1]}}',
+                Dimension("training.multiplier:a.*", choices={0.1: 1, 1.0: 1}),
+            ),
+            ('freeze: {"a.*": {choices: [no, yes]}}', Dimension("training.freeze:a.*", choices={"no": 1, "yes": 1})),
             (
                 'freeze: {"a.*": {choices: {no: 1, yes: 25}}}',
-                Dimension("recipe.freeze:a.*", choices={"no": 1, "yes": 25}),
+                Dimension("training.freeze:a.*", choices={"no": 1, "yes": 25}),
             ),
         ],
     )
     def test_patterns_that_are_searched(self, text: str, dimension: Dimension) -> None:
-        assert recipe_of(text) == Part((dimension,))
+        assert training_of(text) == Part((dimension,))
 
     def test_patterns_reach_the_setting(self) -> None:
         shared = (
-            'recipe: {multipliers: {"a.*": {low: 0.01, high: 1, scale: log}}, freeze: {"b.*": {choices: [no, yes]}}}'
+            'training: {multipliers: {"a.*": {low: 0.01, high: 1, scale: log}}, freeze: {"b.*": {choices: [no, yes]}}}'
         )
         arm = one_arm(f"{{learning_rate: {RATE}}}", shared)
         point: dict[str, Scalar] = {
             "learning_rate": 0.01,
-            "recipe.multiplier:a.*": 0.1,
-            "recipe.freeze:b.*": "yes",
+            "training.multiplier:a.*": 0.1,
+            "training.freeze:b.*": "yes",
         }
         setting = arm.decode(point)
-        assert setting.recipe == complete({"multiplier:a.*": 0.1, "freeze:b.*": "yes"})
+        assert setting.training == complete({"multiplier:a.*": 0.1, "freeze:b.*": "yes"})
         assert arm.encode(setting) == pytest.approx(point)
 
     def test_the_study_counts_most_then_the_arm_then_the_space_then_the_workload(self) -> None:
         order = ["clip_norm", "clip_value", "accumulation", "batch_size"]
         workload: dict[str, Scalar] = dict.fromkeys(order, 1)
-        study = recipe_of("batch_size: 4")
+        study = training_of("batch_size: 4")
         arm = one_arm(
-            "{recipe: {accumulation: 3, batch_size: 3}}",
-            "recipe: {clip_value: 2, accumulation: 2, batch_size: 2}",
+            "{training: {accumulation: 3, batch_size: 3}}",
+            "training: {clip_value: 2, accumulation: 2, batch_size: 2}",
             workload=workload,
             study=study,
         )
-        assert [arm.default.recipe[key] for key in order] == [1.0, 2.0, 3, 4]
+        assert [arm.default.training[key] for key in order] == [1.0, 2.0, 3, 4]
 
     @pytest.mark.parametrize("above", ["ema_decay: 0.9", "one_minus_ema_decay: {low: 0.01, high: 0.1}"])
     def test_another_way_to_say_the_same_item_replaces_it(self, above: str) -> None:
-        shared = "recipe: {one_minus_ema_decay: {low: 1e-4, high: 0.1, scale: log}}"
-        arm = one_arm(f"{{recipe: {{{above}}}}}", shared)
+        shared = "training: {one_minus_ema_decay: {low: 1e-4, high: 0.1, scale: log}}"
+        arm = one_arm(f"{{training: {{{above}}}}}", shared)
         named = [key for key in (*arm.fixed, *(d.name for d in arm.all_dimensions)) if "ema_decay" in key]
         assert len(named) == 1
 
     def test_of_the_study_file(self) -> None:
-        spec = self.study({"recipe": {"clip_norm": {"low": 0.1, "high": 1}, "average": "ema"}, "space": "transformer"})
+        spec = self.study(
+            {"training": {"clip_norm": {"low": 0.1, "high": 1}, "average": "ema"}, "space": "transformer"}
+        )
         for arm in spec.arms:
-            assert arm.dimension("recipe.clip_norm") is not None, "searched, though the space fixes it"
-            assert arm.fixed["recipe.average"] == "ema"
+            assert arm.dimension("training.clip_norm") is not None, "searched, though the space fixes it"
+            assert arm.fixed["training.average"] == "ema"
 
     def test_precision_may_still_stand_where_it_stood(self) -> None:
         old = self.study({"resources": {"precision": "bfloat16"}})
-        new = self.study({"recipe": {"precision": "bfloat16"}})
+        new = self.study({"training": {"precision": "bfloat16"}})
         for spec in (old, new):
-            assert {arm.default.recipe["precision"] for arm in spec.arms} == {"bfloat16"}
+            assert {arm.default.training["precision"] for arm in spec.arms} == {"bfloat16"}
         again = read_spec(Section(old.to_json(), "study s"))
-        assert {arm.default.recipe["precision"] for arm in again.arms} == {"bfloat16"}
-        with pytest.raises(InputError, match=r"recipe.precision stands in resources, too; expected one of the two"):
-            self.study({"resources": {"precision": "bfloat16"}, "recipe": {"precision": "float32"}})
+        assert {arm.default.training["precision"] for arm in again.arms} == {"bfloat16"}
+        with pytest.raises(InputError, match=r"training.precision stands in resources, too; expected one of the two"):
+            self.study({"resources": {"precision": "bfloat16"}, "training": {"precision": "float32"}})
 
     def test_a_dimension_leaves_what_the_workload_takes_for_granted_where_it_is_closed(self) -> None:
-        recipe = {"clip_norm": {"low": 0.5, "high": 5, "opens_at": 25}, "batch_size": {"choices": [16, 64, 128]}}
+        training = {"clip_norm": {"low": 0.5, "high": 5, "opens_at": 25}, "batch_size": {"choices": [16, 64, 128]}}
         own = {"clip_norm": 2.0, "batch_size": 64, "batch_reference": 64}
         for trials, searched in ((12, False), (30, True)):
-            spec = self.study({"recipe": recipe, "workload_recipe": own, "budget": {"trials_per_arm": trials}})
+            spec = self.study({"training": training, "workload_training": own, "budget": {"trials_per_arm": trials}})
             for arm in spec.arms:
-                assert (arm.dimension("recipe.clip_norm") is not None) == searched
-                assert arm.default.recipe["clip_norm"] == 2.0
-                assert arm.default.recipe["batch_size"] == 64
+                assert (arm.dimension("training.clip_norm") is not None) == searched
+                assert arm.default.training["clip_norm"] == 2.0
+                assert arm.default.training["batch_size"] == 64
                 if not searched:
-                    assert arm.decode({d.name: d.at(0.9) for d in arm.dimensions}).recipe["clip_norm"] == 2.0
+                    assert arm.decode({d.name: d.at(0.9) for d in arm.dimensions}).training["clip_norm"] == 2.0
 
-    def test_the_studys_recipe_counts_more_than_a_known_settings(self) -> None:
-        spec = self.study({"space": "modern", "recipe": {"clip_norm": 5.0}})
-        assert {setting.recipe["clip_norm"] for arm in spec.arms for setting in arm.known} == {5.0}
+    def test_the_studys_options_count_more_than_an_initial_settings(self) -> None:
+        spec = self.study({"space": "modern", "training": {"clip_norm": 5.0}})
+        assert {setting.training["clip_norm"] for arm in spec.arms for setting in arm.initial_settings} == {5.0}
 
     def test_families_that_average_by_themselves_are_offered_no_average(self) -> None:
-        space = {"name": "s", "recipe": {"average": "ema"}, "arms": {"schedule-free-adamw": None, "adamw": None}}
-        spec = self.study({"space": space, "recipe": {"average": {"choices": ["ema", "swa"]}}})
+        space = {"name": "s", "training": {"average": "ema"}, "arms": {"schedule-free-adamw": None, "adamw": None}}
+        spec = self.study({"space": space, "training": {"average": {"choices": ["ema", "swa"]}}})
         free, adamw = spec.arms
-        assert free.default.recipe["average"] == "none"
-        assert free.dimension("recipe.average") is None
-        assert adamw.dimension("recipe.average") is not None
+        assert free.default.training["average"] == "none"
+        assert free.dimension("training.average") is None
+        assert adamw.dimension("training.average") is not None
 
     def test_one_rate_for_all_cannot_differ_by_layer(self) -> None:
-        for recipe in ({"layer_decay": {"low": 0.5, "high": 1}}, {"multipliers": {"head.*": 2}}):
-            with pytest.raises(InputError, match=r"arms.prodigy has recipe.* which finds one learning rate for all"):
-                self.study({"space": {"name": "s", "arms": {"prodigy": None}}, "recipe": recipe})
+        for training in ({"layer_decay": {"low": 0.5, "high": 1}}, {"multipliers": {"head.*": 2}}):
+            with pytest.raises(InputError, match=r"arms.prodigy has training.* which finds one learning rate for all"):
+                self.study({"space": {"name": "s", "arms": {"prodigy": None}}, "training": training})
 
     def test_whole_numbers_are_searched_on_a_log_axis(self) -> None:
-        spec = self.study({"recipe": {"batch_size": {"low": 16, "high": 1024, "scale": "log"}}})
-        size = spec.arms[0].dimension("recipe.batch_size")
+        spec = self.study({"training": {"batch_size": {"low": 16, "high": 1024, "scale": "log"}}})
+        size = spec.arms[0].dimension("training.batch_size")
         assert size is not None
         assert [size.at(u) for u in (0.0, 0.5, 1 - 1e-12)] == [16, 128, 1024]
         with pytest.raises(InputError, match=r"or_zero is true for whole numbers"):
-            self.study({"recipe": {"batch_size": {"low": 16, "high": 64, "scale": "log", "or_zero": True}}})
+            self.study({"training": {"batch_size": {"low": 16, "high": 64, "scale": "log", "or_zero": True}}})
 
     def study(self, more: dict[str, Any]) -> StudySpec:
         return read_spec(Section({"study": "s", "workload": "m:C", **more}, "study.yaml"))
 
 
-class TestKnownSettings:
+class TestInitialSettings:
     def test_are_whole(self) -> None:
-        shared = "schedule: {kind: {choices: [linear, cosine]}}\nrecipe: {clip_norm: 1.0, average: ema}"
-        lines = "{known: [{learning_rate: 1e-3, schedule: {kind: linear}, recipe: {clip_norm: 0.5}, source: a paper}]}"
+        shared = "schedule: {kind: {choices: [linear, cosine]}}\ntraining: {clip_norm: 1.0, average: ema}"
+        entry = "{learning_rate: 1e-3, schedule: {kind: linear}, training: {clip_norm: 0.5}, source: a paper}"
+        lines = f"{{initial_settings: [{entry}]}}"
         arm = one_arm(lines, shared)
         (setting,) = arm.published
         assert setting.hyperparameters == family("adamw").complete({"learning_rate": 1e-3})
         assert setting.schedule == Schedule.of({"kind": "linear"}).setting
-        assert setting.recipe == complete({"clip_norm": 0.5, "average": "ema"})
-        assert arm.known == (arm.default, setting)
-        assert [arm.source_of(known) for known in arm.known] == [Source.DEFAULT, Source.PUBLISHED]
+        assert setting.training == complete({"clip_norm": 0.5, "average": "ema"})
+        assert arm.initial_settings == (arm.default, setting)
+        assert [arm.source_of(one) for one in arm.initial_settings] == [Source.DEFAULT, Source.PUBLISHED]
 
-    def test_follow_the_recipe_that_the_study_searches(self) -> None:
-        lines = "{known: [{learning_rate: 1e-3, weight_decay: 0.1, source: a paper}]}"
-        arm = one_arm(lines, study=recipe_of("batch_size: {choices: [32, 64]}"))
+    def test_follow_the_options_that_the_study_searches(self) -> None:
+        lines = "{initial_settings: [{learning_rate: 1e-3, weight_decay: 0.1, source: a paper}]}"
+        arm = one_arm(lines, study=training_of("batch_size: {choices: [32, 64]}"))
         (setting,) = arm.published
-        assert setting.recipe["batch_size"] == 64
+        assert setting.training["batch_size"] == 64
         assert arm.encode(setting) is not None
 
     def test_twins_and_the_default_are_tried_once(self) -> None:
-        arm = one_arm("{known: [{source: a}, {weight_decay: 0.1, source: b}, {weight_decay: 0.1, source: c}]}")
+        arm = one_arm(
+            "{initial_settings: [{source: a}, {weight_decay: 0.1, source: b}, {weight_decay: 0.1, source: c}]}"
+        )
         assert len(arm.published) == 3
-        assert len(arm.known) == 2
+        assert len(arm.initial_settings) == 2
 
     def test_come_after_the_users_own(self) -> None:
-        space = read("name: s\narms: {adamw: {known: [{weight_decay: 0.1, source: a}]}, sgdm: }")
+        space = read("name: s\narms: {adamw: {initial_settings: [{weight_decay: 0.1, source: a}]}, sgdm: }")
         mine = replace(space.arm("adamw").default, hyperparameters=family("adamw").complete({"weight_decay": 0.5}))
         arm = with_current(space, mine).arm("adamw")
-        assert [arm.source_of(known) for known in arm.known] == [Source.DEFAULT, Source.CURRENT, Source.PUBLISHED]
+        assert [arm.source_of(one) for one in arm.initial_settings] == [
+            Source.DEFAULT,
+            Source.CURRENT,
+            Source.PUBLISHED,
+        ]
         assert with_current(space, mine).arm("sgdm") == space.arm("sgdm")
 
     def test_outside_of_what_the_budget_opens_are_left_out(self) -> None:
         shared = "schedule: {kind: {choices: {cosine: 1, wsd: 1, step: 25}}}"
-        arm = one_arm("{known: [{schedule: {kind: step}, source: a}]}", shared)
+        arm = one_arm("{initial_settings: [{schedule: {kind: step}, source: a}]}", shared)
         assert replace(arm, trials=24).encode(arm.published[0]) is None
         assert replace(arm, trials=25).encode(arm.published[0]) is not None
 
@@ -489,42 +501,54 @@ ARM = "name: s\narms:\n  sgdm:\n"
             ARM + "    schedule: {warmup_shape: sine}",
             r"schedule\.warmup_shape is 'sine'; expected one of linear, cosine",
         ),
-        (ARM + "    recipe: {clip: 1}", r"s\.yaml:4: arms\.sgdm\.recipe\.clip is not an item of a recipe.*multipliers"),
-        (ARM + "    recipe: {accumulation: 1.5}", r"recipe\.accumulation is 1\.5; expected a whole number"),
         (
-            ARM + "    recipe: {precision: half}",
-            r"recipe\.precision is 'half'; expected one of float32, bfloat16, float16",
+            ARM + "    training: {clip: 1}",
+            r"s\.yaml:4: arms\.sgdm\.training\.clip is not a training option.*multipliers",
+        ),
+        (ARM + "    training: {accumulation: 1.5}", r"training\.accumulation is 1\.5; expected a whole number"),
+        (
+            ARM + "    training: {precision: half}",
+            r"training\.precision is 'half'; expected one of float32, bfloat16, float16",
         ),
         (
-            ARM + "    recipe: {average: {choices: [none, mean]}}",
-            r"recipe\.average\.choices names 'mean'; expected words",
+            ARM + "    training: {average: {choices: [none, mean]}}",
+            r"training\.average\.choices names 'mean'; expected words",
         ),
-        (ARM + "    recipe: {freeze: 'stem.*'}", r"recipe\.freeze is 'stem\.\*'; expected a mapping"),
-        (ARM + "    recipe: {freeze: {'stem.*': maybe}}", r"recipe\.freeze\.stem\.\* is 'maybe'; expected yes or no"),
-        (ARM + "    recipe: {multipliers: ['stem.*']}", r"recipe\.multipliers is \['stem\.\*'\]; expected a mapping"),
+        (ARM + "    training: {freeze: 'stem.*'}", r"training\.freeze is 'stem\.\*'; expected a mapping"),
         (
-            ARM + "    recipe: {multipliers: {'stem.*': 0}}",
-            r"recipe\.multipliers\.stem\.\* is 0; expected a number from",
-        ),
-        (ARM + "    known: {source: a}", r"s\.yaml:4: arms\.sgdm\.known is .*; expected a list of settings"),
-        (ARM + "    known: [{l2: 1}]", r"s\.yaml:4: arms\.sgdm\.known\.0\.source is missing"),
-        (
-            ARM + "    known:\n      - {source: a}\n      - {lr: 1, source: a}",
-            r"s\.yaml:6: arms\.sgdm\.known\.1\.lr: optimizer",
+            ARM + "    training: {freeze: {'stem.*': maybe}}",
+            r"training\.freeze\.stem\.\* is 'maybe'; expected yes or no",
         ),
         (
-            ARM + "    known: [{momentum: 1, source: a}]",
-            r"known\.0\.momentum: momentum of sgdm is 1; expected 0 to 0\.99999",
+            ARM + "    training: {multipliers: ['stem.*']}",
+            r"training\.multipliers is \['stem\.\*'\]; expected a mapping",
         ),
         (
-            ARM + "    known: [{source: a, schedule: {kind: cosine, power: 2}}]",
-            r"known\.0\.schedule: schedule 'cosine' has no",
+            ARM + "    training: {multipliers: {'stem.*': 0}}",
+            r"training\.multipliers\.stem\.\* is 0; expected a number from",
         ),
         (
-            ARM + "    known: [{source: a, recipe: {clip_norm: -1}}]",
-            r"known\.0\.recipe\.clip_norm is -1; expected a number",
+            ARM + "    initial_settings: {source: a}",
+            r"s\.yaml:4: arms\.sgdm\.initial_settings is .*; expected a list of settings",
         ),
-        (ARM + "    known: [{source: a, family: adam}]", r"known\.0\.family is not a key here"),
+        (ARM + "    initial_settings: [{l2: 1}]", r"s\.yaml:4: arms\.sgdm\.initial_settings\.0\.source is missing"),
+        (
+            ARM + "    initial_settings:\n      - {source: a}\n      - {lr: 1, source: a}",
+            r"s\.yaml:6: arms\.sgdm\.initial_settings\.1\.lr: optimizer",
+        ),
+        (
+            ARM + "    initial_settings: [{momentum: 1, source: a}]",
+            r"initial_settings\.0\.momentum: momentum of sgdm is 1; expected 0 to 0\.99999",
+        ),
+        (
+            ARM + "    initial_settings: [{source: a, schedule: {kind: cosine, power: 2}}]",
+            r"initial_settings\.0\.schedule: schedule 'cosine' has no",
+        ),
+        (
+            ARM + "    initial_settings: [{source: a, training: {clip_norm: -1}}]",
+            r"initial_settings\.0\.training\.clip_norm is -1; expected a number",
+        ),
+        (ARM + "    initial_settings: [{source: a, family: adam}]", r"initial_settings\.0\.family is not a key here"),
         ("name: s\narms: {muon: {effective_learning_rate: {low: 1, high: 2}}}", r"is not a hyperparameter of muon"),
         (
             "name: s\narms: {adafactor: {one_minus_beta2_decay: {low: 1, high: 2}}}",
@@ -539,15 +563,15 @@ def test_wrong_spaces(text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "says"),
+    ("training", "says"),
     [
-        ({"clip": 1}, r"study\.yaml: recipe\.clip is not an item of a recipe"),
-        ({"clip_norm": {"low": 2, "high": 1}}, r"study\.yaml: recipe\.clip_norm\.low is 2 but high is 1"),
+        ({"clip": 1}, r"study\.yaml: training\.clip is not a training option"),
+        ({"clip_norm": {"low": 2, "high": 1}}, r"study\.yaml: training\.clip_norm\.low is 2 but high is 1"),
     ],
 )
-def test_wrong_recipes_of_a_study(recipe: dict[str, Any], says: str) -> None:
+def test_wrong_training_options_of_a_study(training: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        read_spec(Section({"study": "s", "workload": "m:C", "recipe": recipe}, "study.yaml"))
+        read_spec(Section({"study": "s", "workload": "m:C", "training": training}, "study.yaml"))
 
 
 def test_finding() -> None:

@@ -167,9 +167,9 @@ class TestCurrent:
         assert spec.current.hyperparameters["beta1"] == 0.9
         schedule = {"kind": "step", "drops": 2.0, "gamma": 0.5, "warmup": 0.0, "warmup_shape": "linear"}
         assert spec.current.schedule == schedule
-        assert spec.current.recipe == complete({})
-        assert spec.space.arm("adamw").known[-1] == spec.current
-        assert spec.current not in spec.space.arm("sgdm").known
+        assert spec.current.training == complete({})
+        assert spec.space.arm("adamw").initial_settings[-1] == spec.current
+        assert spec.current not in spec.space.arm("sgdm").initial_settings
 
     def test_without_a_schedule_is_constant(self) -> None:
         current = make_spec(current={"family": "sgdm"}).current

@@ -86,3 +86,10 @@ def test_phases_and_outcomes_are_texts() -> None:
     assert [str(p) for p in Phase] == ["explore", "noise", "confirm", "reference", "test"]
     assert [str(o) for o in Outcome] == ["completed", "pruned", "diverged", "failed", "lost"]
     assert json.dumps(asdict(started().runs[0].spec))
+
+
+def test_a_setting_stored_with_a_recipe_reads_back() -> None:
+    stored = {"family": "sgd", "hyperparameters": {}, "schedule": {}, "recipe": {"clip_norm": 1.0}}
+    setting = Setting.from_json(stored)
+    assert setting.training == setting.recipe == {"clip_norm": 1.0}
+    assert setting == Setting("sgd", {}, {}, training={"clip_norm": 1.0})

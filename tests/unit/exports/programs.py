@@ -53,10 +53,12 @@ def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
-def a_setting(name: str, schedule: Mapping[str, Scalar] | None = None, recipe: Any = None, **values: float) -> Setting:
+def a_setting(
+    name: str, schedule: Mapping[str, Scalar] | None = None, training: Any = None, **values: float
+) -> Setting:
     row = family(name)
     given = {"l2": 0.01} if "l2" in row.default.hyperparameters else {"weight_decay": 0.1}
-    return Setting(name, {**given, **values}, schedule or {"kind": "cosine", "warmup": 0.2}, recipe or {})
+    return Setting(name, {**given, **values}, schedule or {"kind": "cosine", "warmup": 0.2}, training or {})
 
 
 def exported(setting: Setting, to: str, steps: int = STEPS, **more: Any) -> Export:
@@ -75,15 +77,15 @@ def trained_by_us(setting: Setting, steps: int = STEPS, kind_of: type[Net] = Net
     model = kind_of()
     bundle = build(setting, model, steps)
     schedule, source = Schedule.of(setting.schedule), batches()
-    recipe = {"precision": "float32", "average": "none", **setting.recipe}
-    average = Average(model, recipe, steps) if recipe["average"] != "none" else None
-    kind = torch.bfloat16 if recipe["precision"] == "bfloat16" else torch.float16
+    training = {"precision": "float32", "average": "none", **setting.training}
+    average = Average(model, training, steps) if training["average"] != "none" else None
+    kind = torch.bfloat16 if training["precision"] == "bfloat16" else torch.float16
     for step in range(steps):
         bundle.apply(schedule.multipliers(step, steps))
         done = False
         while not done:
             bundle.zero_grad()
-            with torch.autocast("cpu", dtype=kind, enabled=recipe["precision"] != "float32"):
+            with torch.autocast("cpu", dtype=kind, enabled=training["precision"] != "float32"):
                 loss = loss_of(model, next(source))
             bundle.backward(loss)
             done = bundle.step()

@@ -86,9 +86,9 @@ def fitted(text: str, folder: Path, **rest: Any) -> tuple[Model, list[float]]:
     return model, rates.seen
 
 
-def moved(recipe: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def moved(training: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The patterns as they are for a model inside another."""
-    return {key.replace(":", ":net.") if ":" in key else key: value for key, value in recipe.items()}
+    return {key.replace(":", ":net.") if ":" in key else key: value for key, value in training.items()}
 
 
 CASES = {
@@ -109,7 +109,7 @@ CASES = {
 def test_a_trainer_trains_to_the_same_weights(name: str, tmp_path: Path) -> None:
     setting = CASES[name]
     found = exported(
-        Setting(setting.family, setting.hyperparameters, setting.schedule, moved(setting.recipe)), "huggingface"
+        Setting(setting.family, setting.hyperparameters, setting.schedule, moved(setting.training)), "huggingface"
     )
     assert ("optimizers=" in found.text.split("\nargs")[-1]) == ("by name" not in name)
     model, rates = fitted(found.text, tmp_path)
@@ -142,8 +142,8 @@ def test_with_a_warmup_the_arguments_come_near_and_say_so() -> None:
 
 
 def test_what_trainer_cannot_do_is_said_and_what_it_can_is_set() -> None:
-    recipe = {"clip_value": 0.1, "average": "ema", "batch_size": 8, "accumulation": 2, "label_smoothing": 0.1}
-    found = exported(a_setting("adamw", {"kind": "cosine"}, recipe), "huggingface")
+    training = {"clip_value": 0.1, "average": "ema", "batch_size": 8, "accumulation": 2, "label_smoothing": 0.1}
+    found = exported(a_setting("adamw", {"kind": "cosine"}, training), "huggingface")
     assert sum(word in " ".join(found.notes) for word in ("clip_value", "average ema")) == 2
     args = module_of(found.text)["args"]
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (8, 2)

@@ -27,14 +27,14 @@ from tuner.exports import export
 lightning = pytest.importorskip("lightning")
 
 CASES = {
-    "sgdm": a_setting("sgdm", recipe={"clip_norm": 0.5}),
+    "sgdm": a_setting("sgdm", training={"clip_norm": 0.5}),
     "nag, decoupled": a_setting("nag", {"kind": "onecycle"}, {"clip_value": 0.02}, weight_decay=0.2),
     "clipped twice": a_setting("adamw", {"kind": "wsd"}, {"clip_value": 0.02, "clip_norm": 0.5}),
     "accumulated": a_setting("adam", {"kind": "step"}, {"accumulation": 2}),
-    "patterns": a_setting("muon", recipe={"multiplier:body.*": 0.5, "layer_decay": 0.8}),
+    "patterns": a_setting("muon", training={"multiplier:body.*": 0.5, "layer_decay": 0.8}),
     "schedule-free": a_setting("schedule-free-adamw", {"kind": "constant", "warmup": 0.1}),
-    "ema": a_setting("adamw", recipe={"average": "ema", "ema_decay": 0.6}),
-    "swa": a_setting("sgdm", recipe={"average": "swa", "swa_start": 0.5}),
+    "ema": a_setting("adamw", training={"average": "ema", "ema_decay": 0.6}),
+    "swa": a_setting("sgdm", training={"average": "swa", "swa_start": 0.5}),
 }
 
 
@@ -76,7 +76,7 @@ def fitted(program: dict[str, Any], folder: Path, count: int) -> tuple[Net, list
 @pytest.mark.parametrize("name", CASES)
 def test_a_module_trains_to_the_same_weights(name: str, tmp_path: Path) -> None:
     setting = CASES[name]
-    count = STEPS * int(setting.recipe.get("accumulation", 1))
+    count = STEPS * int(setting.training.get("accumulation", 1))
     model, _ = fitted(module_of(exported(setting, "lightning").text), tmp_path, count)
     torch.testing.assert_close(weights(model), weights(trained_by_us(setting)), rtol=1e-6, atol=1e-6)
 
@@ -90,7 +90,7 @@ def test_a_horizon_in_epochs_is_timed_by_the_trainer(tmp_path: Path) -> None:
 
 
 def test_precision_and_its_notes() -> None:
-    found = exported(a_setting("adamw", recipe={"precision": "bfloat16", "accumulation": 4}), "lightning")
+    found = exported(a_setting("adamw", training={"precision": "bfloat16", "accumulation": 4}), "lightning")
     trainer = module_of(found.text)["TRAINER"]
     assert trainer == {"max_steps": STEPS, "accumulate_grad_batches": 4, "precision": "bf16-mixed"}
     assert "fewer batches" in found.notes[0]

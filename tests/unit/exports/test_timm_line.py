@@ -180,8 +180,8 @@ def test_the_epochs_have_to_be_known() -> None:
             export(a_setting("sgdm"), "timm", horizon=horizon)
 
 
-def test_the_recipe_becomes_options_and_what_is_left_out_is_said() -> None:
-    recipe = {
+def test_the_training_options_becomes_options_and_what_is_left_out_is_said() -> None:
+    training = {
         "clip_norm": 1.0,
         "clip_value": 0.1,
         "accumulation": 2,
@@ -194,7 +194,7 @@ def test_the_recipe_becomes_options_and_what_is_left_out_is_said() -> None:
         "multiplier:head.*": 10.0,
         "freeze:a.*": "yes",
     }
-    found = export(a_setting("lookahead-adamw", None, recipe), "timm", horizon=Horizon(9.4, "epochs"))
+    found = export(a_setting("lookahead-adamw", None, training), "timm", horizon=Horizon(9.4, "epochs"))
     args = parsed(found.text)
     assert (args.clip_grad, args.clip_mode, args.grad_accum_steps, args.batch_size) == (1.0, "norm", 2, 64)
     assert (args.model_ema, args.model_ema_decay, args.amp, args.amp_dtype) == (True, 0.999, True, "bfloat16")

@@ -86,12 +86,12 @@ def test_both_kinds_of_decay_are_those_of_the_study(name: str, l2: float) -> Non
     compare(a_setting(name, l2=l2, weight_decay=0.3))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("training", RECIPES)
 @pytest.mark.parametrize("name", ["sgdm", "adamw", "amsbound", "muon", "nag"])
-def test_the_recipe_is_in_the_program(name: str, recipe: str) -> None:
+def test_the_training_options_is_in_the_program(name: str, training: str) -> None:
     values = {"weight_decay": 0.1} if name == "nag" else {}
-    tolerance = 1e-3 if "float16" in recipe else 1e-6
-    compare(a_setting(name, recipe=RECIPES[recipe], **values), tolerance)
+    tolerance = 1e-3 if "float16" in training else 1e-6
+    compare(a_setting(name, training=RECIPES[training], **values), tolerance)
 
 
 @pytest.mark.parametrize("name", [LOOKAHEAD + "lion", "swats", "schedule-free-adamw", "soap"])
@@ -153,7 +153,7 @@ def test_a_scheduler_goes_on_from_its_state() -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_text_is_short_says_whence_it_comes_and_needs_no_tuner(name: str) -> None:
     found = exported(
-        a_setting(name, recipe=RECIPES["patterns"] if name != "prodigy" else None), "torch", about=("whence",)
+        a_setting(name, training=RECIPES["patterns"] if name != "prodigy" else None), "torch", about=("whence",)
     )
     lines = found.text.splitlines()
     assert max(map(len, lines)) <= 120
@@ -173,8 +173,8 @@ def test_without_a_horizon_the_program_is_told_the_steps() -> None:
 
 
 def test_what_the_reader_has_to_do_is_said() -> None:
-    recipe = {"batch_size": 64, "label_smoothing": 0.1, "average": "swa"}
-    found = exported(a_setting("sgdm", {"kind": "plateau", "signal": "validation"}, recipe), "torch")
+    training = {"batch_size": 64, "label_smoothing": 0.1, "average": "swa"}
+    found = exported(a_setting("sgdm", {"kind": "plateau", "signal": "validation"}, training), "torch")
     assert len(found.notes) == 3
     flowing = " ".join(found.text.replace("#", " ").split())
     for note in found.notes:

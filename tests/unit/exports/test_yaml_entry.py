@@ -18,7 +18,7 @@ from tuner.exports import export
 STUDY = """\
 study: x
 workload: my_pkg:Model
-workload_recipe: {batch_size: 32, clip_norm: 2.0, average: ema}
+workload_training: {batch_size: 32, clip_norm: 2.0, average: ema}
 """
 PATTERNS: dict[str, Scalar] = {"multiplier:a.*": 0.1, "freeze:b: #*": "yes", "freeze:c.*": "no", "no_decay:'*": "yes"}
 
@@ -30,7 +30,7 @@ def read_back(setting: Setting) -> Setting | None:
 def complete(setting: Setting) -> Setting:
     values = family(setting.family).complete(setting.hyperparameters)
     return Setting(
-        setting.family, values, Schedule.of(setting.schedule).setting, training_options.complete(setting.recipe)
+        setting.family, values, Schedule.of(setting.schedule).setting, training_options.complete(setting.training)
     )
 
 

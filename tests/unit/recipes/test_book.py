@@ -68,14 +68,14 @@ class TestEvery:
 
     def test_can_be_a_known_setting_of_a_space(self, recipe: Published) -> None:
         entry = {**recipe.written, "source": recipe.source}
-        data = {"name": "s", "arms": {recipe.family: {"known": [entry]}}}
+        data = {"name": "s", "arms": {recipe.family: {"initial_settings": [entry]}}}
         arm = read_space(Section(data, "s")).arm(recipe.family)
         assert arm.published == (recipe.setting,)
         assert arm.origins[recipe.setting.fingerprint] == recipe.source
 
     def test_survives_the_ledger(self, recipe: Published) -> None:
-        known = recipe.known(64)
-        assert read_all(Section({"known": [known.to_json()]}, "db")) == (known,)
+        initial = recipe.initial_setting(64)
+        assert read_all(Section({"initial_settings": [initial.to_json()]}, "db")) == (initial,)
 
 
 class TestTranslation:
@@ -100,13 +100,15 @@ class TestTranslation:
         assert found.factor <= FURTHEST
 
     def test_a_known_setting_has_the_rate_and_says_so(self) -> None:
-        known = RECIPES["resnet-50-v2"].known(64, takes=())
-        assert known.written["learning_rate"] == 0.03125
-        assert known.written["recipe"] == {}
-        assert "for a batch of 64 instead of 1024" in known.origin
-        assert "without label_smoothing" in known.origin
-        assert RECIPES["resnet-50-v2"].known(64, {"label_smoothing"}).written["recipe"] == {"label_smoothing": 0.1}
-        assert RECIPES["resnet-50"].known().origin == "recipe resnet-50"
+        initial = RECIPES["resnet-50-v2"].initial_setting(64, takes=())
+        assert initial.written["learning_rate"] == 0.03125
+        assert initial.written["training"] == {}
+        assert "for a batch of 64 instead of 1024" in initial.origin
+        assert "without label_smoothing" in initial.origin
+        assert RECIPES["resnet-50-v2"].initial_setting(64, {"label_smoothing"}).written["training"] == {
+            "label_smoothing": 0.1
+        }
+        assert RECIPES["resnet-50"].initial_setting().origin == "recipe resnet-50"
 
 
 def test_for_a_task() -> None:

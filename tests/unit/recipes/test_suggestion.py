@@ -121,8 +121,8 @@ def test_the_study_file_reads_and_tries_each_recipe_that_its_ranges_hold(found: 
     matches = alike(rank(BOOK, found, pretrained=pretrained))[:3]
     document = study_document("mine", "my.work:Load", {"width": 3}, matches, found)
     spec = read_spec(Section({**document, "metric": {"name": "loss", "direction": "minimize"}}, "s"))
-    tried = [setting for arm in spec.arms for setting in arm.known]
+    tried = [setting for arm in spec.arms for setting in arm.initial_settings]
     assert {arm.family.name for arm in spec.arms} == {"sgdm", "adamw"} | {match.recipe.family for match in matches}
     assert len(tried) >= len(spec.arms)
     for arm in spec.arms:
-        assert not any("schedule.kind" in why for setting in arm.known for why in arm.outside(setting))
+        assert not any("schedule.kind" in why for setting in arm.initial_settings for why in arm.outside(setting))

@@ -137,17 +137,17 @@ def test_what_the_seeds_can_see_in_words() -> None:
 
 
 def test_the_param_groups_of_each_arm() -> None:
-    text = text_of(*preview.groups(toy(recipe={"multipliers": {"linear.bias": 0.5}})))
+    text = text_of(*preview.groups(toy(training={"multipliers": {"linear.bias": 0.5}})))
     assert "Param groups of sgdm" in text
     assert "Param groups of adamw" in text
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
     assert rows[0] == ["-", "0.1", "0.0001", "1", "8", "linear.weight"]
     assert rows[1] == ["-", "0.05", "none", "1", "1", "linear.bias"]
     assert rows[2] == ["-", "0.001", "0.01", "1", "8", "linear.weight"]
-    frozen = text_of(*preview.groups(toy(recipe={"freeze": ["linear.bias"]})))
+    frozen = text_of(*preview.groups(toy(training={"freeze": ["linear.bias"]})))
     assert "frozen" in frozen
-    with pytest.raises(WorkloadError, match=r"recipe 'freeze:backbone.\*' matches no parameter"):
-        list(preview.groups(toy(recipe={"freeze": ["backbone.*"]})))
+    with pytest.raises(WorkloadError, match=r"training 'freeze:backbone.\*' matches no parameter"):
+        list(preview.groups(toy(training={"freeze": ["backbone.*"]})))
 
 
 def test_a_timed_step_of_each_arm() -> None:

@@ -1,4 +1,4 @@
-"""Pages on recipes and suggestions, and the table of known settings."""
+"""Pages on recipes and suggestions, and the table of initial settings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from analysis.records import make_spec
 from rich.console import Console
 
 from tuner.config.documents import parse_yaml
-from tuner.config.initial_settings import Known
+from tuner.config.initial_settings import InitialSetting
 from tuner.core.records import Horizon, Source
 from tuner.recipes.book import all_recipes, find_recipe
 from tuner.recipes.suggestion import Features, rank, study_document
 from tuner.reporting import recipe_pages
-from tuner.reporting.initial_table import homeless, known_table
+from tuner.reporting.initial_table import homeless, initial_table
 
 CONVNET = Features(
     kind="convnet",
@@ -72,15 +72,16 @@ def test_nothing_like_it() -> None:
 
 
 def test_known_settings_with_their_places() -> None:
-    known = [
-        Known("sgdm", {"learning_rate": 0.2 * i}, Source.EARLIER, f"study before, sgdm trial {i}") for i in (1, 2, 3)
+    initial = [
+        InitialSetting("sgdm", {"learning_rate": 0.2 * i}, Source.EARLIER, f"study before, sgdm trial {i}")
+        for i in (1, 2, 3)
     ]
-    known += [find_recipe("wgan-gp").known(), find_recipe("awd-lstm").known()]
+    initial += [find_recipe("wgan-gp").initial_setting(), find_recipe("awd-lstm").initial_setting()]
     current = {"family": "adamw", "learning_rate": 3e-4}
-    spec = make_spec(current=current, known=[entry.to_json() for entry in known])
-    text = drawn(known_table(spec))
+    spec = make_spec(current=current, initial_settings=[entry.to_json() for entry in initial])
+    text = drawn(initial_table(spec))
     assert "default of sgdm" in text
     assert "your current settings" in text
-    assert text.count("left out: 2 known settings are enough for this budget") == 2
+    assert text.count("left out: 2 initial settings are enough for this budget") == 2
     assert homeless(spec) == ["recipe wgan-gp (adam)", "recipe awd-lstm (sgd)"]
     assert text.count("left out: no arm of its family") == 2

@@ -180,8 +180,8 @@ class TestBuild:
     def test_groups_and_the_batchs_scaling_are_in_the_optimizer(self) -> None:
         import torch
 
-        recipe = {"multiplier:bias": 0.5, "batch_size": 64, "batch_reference": 32, "batch_scaling": "linear"}
-        setting = Setting("sgdm", {"learning_rate": 0.1, "l2": 0.01}, {"kind": "constant"}, recipe)
+        training = {"multiplier:bias": 0.5, "batch_size": 64, "batch_reference": 32, "batch_scaling": "linear"}
+        setting = Setting("sgdm", {"learning_rate": 0.1, "l2": 0.01}, {"kind": "constant"}, training)
         optimizer, _ = build(setting, torch.nn.Linear(3, 2), 8)
         assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.1]
         assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]

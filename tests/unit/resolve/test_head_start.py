@@ -65,20 +65,20 @@ QUICK = {"confirmation": {"max_runs": 0, "references": False}, "budget": {"trial
 class TestRecipes:
     def test_are_tried_at_the_rate_for_the_batch(self) -> None:
         sgdm = digits(known_recipes=["resnet-50", "vit-b-16"]).space.arm("sgdm")
-        assert [s.hyperparameters["learning_rate"] for s in sgdm.known] == [0.1, 0.0125]
-        assert "batch of 32 instead of 256" in sgdm.origins[sgdm.known[1].fingerprint]
-        assert sgdm.source_of(sgdm.known[1]) is Source.PUBLISHED
+        assert [s.hyperparameters["learning_rate"] for s in sgdm.initial_settings] == [0.1, 0.0125]
+        assert "batch of 32 instead of 256" in sgdm.origins[sgdm.initial_settings[1].fingerprint]
+        assert sgdm.source_of(sgdm.initial_settings[1]) is Source.PUBLISHED
 
     def test_the_batch_is_that_of_a_step(self) -> None:
-        spec = digits(known_recipes="resnet-50", recipe={"accumulation": 4})
-        assert spec.space.arm("sgdm").known[1].hyperparameters["learning_rate"] == 0.05
+        spec = digits(known_recipes="resnet-50", training={"accumulation": 4})
+        assert spec.space.arm("sgdm").initial_settings[1].hyperparameters["learning_rate"] == 0.05
 
     def test_the_nearest_ones_of_each_family(self) -> None:
         spec = digits(known_recipes="nearest")
-        assert [known.family for known in spec.known] == ["sgdm", "sgdm", "adamw"]
-        assert spec.known[0].origin.startswith("recipe resnet-cifar")
+        assert [one.family for one in spec.initial_settings] == ["sgdm", "sgdm", "adamw"]
+        assert spec.initial_settings[0].origin.startswith("recipe resnet-cifar")
         assert spec.known_recipes == ("nearest",)
-        assert all(arm.encode(setting) for arm in spec.arms for setting in arm.known)
+        assert all(arm.encode(setting) for arm in spec.arms for setting in arm.initial_settings)
 
     def test_the_nearest_ones_need_a_model_to_look_at(self) -> None:
         spec = make_spec(known_recipes="nearest")
@@ -86,10 +86,10 @@ class TestRecipes:
             bootstrap.resolved(spec, lambda run: None)
 
     def test_what_the_workload_does_not_take_is_left_out(self) -> None:
-        (known,) = toy(known_recipes=["swin-t"]).known
-        assert "without label_smoothing" in known.origin
-        (known,) = bootstrap.resolved(make_spec(known_recipes=["swin-t"]), lambda run: None).known
-        assert "without label_smoothing" in known.origin
+        (one,) = toy(known_recipes=["swin-t"]).initial_settings
+        assert "without label_smoothing" in one.origin
+        (one,) = bootstrap.resolved(make_spec(known_recipes=["swin-t"]), lambda run: None).initial_settings
+        assert "without label_smoothing" in one.origin
 
     def test_an_unknown_name(self) -> None:
         with pytest.raises(InputError, match=r"known_recipes: recipe is 'resnet50'.*Did you mean 'resnet-50'"):
@@ -99,21 +99,21 @@ class TestRecipes:
 
     def test_go_through_the_ledger(self, settings: Settings) -> None:
         spec = digits(known_recipes=["resnet-50", "nearest"])
-        assert bootstrap.create(spec, settings).known == spec.known
+        assert bootstrap.create(spec, settings).initial_settings == spec.initial_settings
         assert stored_spec(json.loads(json.dumps(spec.to_json())), spec.name) == spec
 
     def test_a_study_without_them_is_stored_as_ever(self) -> None:
-        assert not {"known_recipes", "warm_start", "known"} & set(make_spec().to_json())
+        assert not {"known_recipes", "warm_start", "initial_settings"} & set(make_spec().to_json())
 
 
 class TestWarmStart:
     def test_the_best_of_earlier_studies_come_first(self, settings: Settings) -> None:
         run(toy("first", **QUICK), settings)
         stored = run(toy("second", warm_start="first", **QUICK), settings)
-        assert len(stored.known) == 6
+        assert len(stored.initial_settings) == 6
         for arm in ("sgdm", "adamw"):
             assert sources(stored, settings, arm)[:3] == ["default", "earlier", "earlier"]
-        assert stored.known[0].origin.startswith("study first, adamw trial ")
+        assert stored.initial_settings[0].origin.startswith("study first, adamw trial ")
 
     def test_the_study_keeps_what_it_started_from(self, settings: Settings) -> None:
         first = run(toy("first", **QUICK), settings)
@@ -124,7 +124,9 @@ class TestWarmStart:
         bootstrap.update(workflow.extend(first, trials=6), settings)
         run(workflow.extend(first, trials=6), settings)
         again = bootstrap.create(asked, settings)
-        assert again.known == stored.known == bootstrap.stored("second", settings).known
+        assert (
+            again.initial_settings == stored.initial_settings == bootstrap.stored("second", settings).initial_settings
+        )
         run(asked, settings)
         assert sources(asked, settings, "sgdm").count("earlier") == 2
 
@@ -139,7 +141,7 @@ class TestWarmStart:
         spec = bootstrap.foreseen(
             digits(warm_start="first", metric={"name": "loss", "direction": "minimize"}), settings
         )
-        assert all(known.origin.endswith(f"on {TOY}") for known in spec.known)
+        assert all(one.origin.endswith(f"on {TOY}") for one in spec.initial_settings)
         assert len(spec.space.arm("sgdm").earlier) == 3
 
     def test_an_unknown_study_lists_what_is_there(self, settings: Settings) -> None:

@@ -132,7 +132,7 @@ class TestKnownSettings:
     def test_that_lie_outside_are_left_out(self, url: str) -> None:
         space = arm_space(learning_rate={"low": 0.1, "high": 1.0, "scale": "log"})
         arm = open_arm(open_storage(url), "toy", space, "tpe", 0, 12, -1)
-        assert arm.split.known == 0
+        assert arm.split.initial == 0
         assert arm.propose(0).source is Source.SOBOL
 
 
@@ -255,10 +255,10 @@ class TestPoints:
     @pytest.mark.parametrize("trials", [1, 2, 3, 4, 7, 12, 40, 500])
     @pytest.mark.parametrize("sampler", ["random", "sobol", "tpe", "gp", "cmaes"])
     def test_parts_make_up_the_whole(self, sampler: str, trials: int) -> None:
-        for known in (0, 1, 2):
-            parts = split(sampler, trials, known)
-            assert parts.known + parts.sobol + parts.model == trials
-            assert min(parts.known, parts.sobol, parts.model) >= 0
+        for initial in (0, 1, 2):
+            parts = split(sampler, trials, initial)
+            assert parts.initial + parts.sobol + parts.model == trials
+            assert min(parts.initial, parts.sobol, parts.model) >= 0
             if sampler in ("tpe", "gp", "cmaes") and trials > 2:
                 assert parts.sobol.bit_count() == 1
 
@@ -301,3 +301,26 @@ class TestWiderRanges:
         assert [again.propose(index) for index in range(4, 8)] == beyond
         axes = {str(trial.distributions) for trial in second._shadow.get_trials(deepcopy=False)}
         assert len(axes) == 1, "samplers model together only what has one range"
+
+
+class TestStoredNames:
+    """Optuna's tables keep the name of training options that they had: samplers see dimensions in its order."""
+
+    def search(self, url: str, sampler: str = "tpe") -> ArmSearch:
+        space = arm_space(training={"clip_norm": {"low": 0.1, "high": 10.0, "scale": "log"}})
+        return open_arm(open_storage(url), "toy", space, sampler, 1, 8, -1)
+
+    @pytest.mark.parametrize("sampler", ["tpe", "random"])
+    def test_ours_in_records_the_old_ones_in_optuna(self, url: str, sampler: str) -> None:
+        arm = self.search(url, sampler)
+        trials = []
+        for index in range(8):
+            trials.append(arm.propose(index))
+            arm.tell(trials[-1], told(trials[-1]))
+        names = {d.name for d in arm.space.dimensions}
+        assert "training.clip_norm" in names
+        assert all(set(trial.coordinates) == names for trial in trials)
+        (kept,) = open_storage(url).get_all_studies()
+        rows = open_storage(url).get_all_trials(kept._study_id)
+        assert {name for row in rows for name in row.params} == {name.replace("training.", "recipe.") for name in names}
+        assert [self.search(url, sampler).propose(trial.index) for trial in trials] == trials

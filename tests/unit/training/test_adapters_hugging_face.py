@@ -98,14 +98,14 @@ def function(**given: Any) -> Callable[[Run], None]:
     return train_it
 
 
-def setting(assignment: Assignment, recipe: Mapping[str, Any] | None = None, **hyper: float) -> Assignment:
+def setting(assignment: Assignment, training: Mapping[str, Any] | None = None, **hyper: float) -> Assignment:
     old = assignment.spec.setting
-    new = replace(old, hyperparameters={**old.hyperparameters, **hyper}, recipe=recipe or {})
+    new = replace(old, hyperparameters={**old.hyperparameters, **hyper}, training=training or {})
     return replace(assignment, spec=replace(assignment.spec, setting=new))
 
 
-def adamw(recipe: Mapping[str, Any] | None = None, rate: float = 3e-3, **given: Any) -> Assignment:
-    return setting(assign(family="adamw", **given), recipe, learning_rate=rate)
+def adamw(training: Mapping[str, Any] | None = None, rate: float = 3e-3, **given: Any) -> Assignment:
+    return setting(assign(family="adamw", **given), training, learning_rate=rate)
 
 
 class Watch(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
@@ -208,8 +208,8 @@ def test_rate_and_momentum_follow_the_schedule(family: str, schedule: dict[str, 
 
 def test_an_epoch_is_counted_in_updates() -> None:
     watch = Watch()
-    recipe = {"batch_size": 4, "accumulation": 4}  # 11 batches, 3 updates
-    result = trained(adamw(recipe, steps=2, unit="epochs"), function(callbacks=[watch]))
+    training = {"batch_size": 4, "accumulation": 4}  # 11 batches, 3 updates
+    result = trained(adamw(training, steps=2, unit="epochs"), function(callbacks=[watch]))
     assert result.outcome is Outcome.COMPLETED, result.traceback
     assert result.step == 6
     assert len(watch.rates) == 6
@@ -294,15 +294,15 @@ def test_every_family_trains(family: str) -> None:
     assert [m.step for m in result.measurements] == [2, 4]
 
 
-def test_the_recipe_reaches_the_trainer() -> None:
+def test_the_training_options_reaches_the_trainer() -> None:
     watch = Watch()
-    recipe = {"clip_norm": 0.3, "accumulation": 2, "batch_size": 4, "precision": "bfloat16"}
-    result = trained(adamw(recipe, steps=4), function(callbacks=[watch], bf16=False))
+    training = {"clip_norm": 0.3, "accumulation": 2, "batch_size": 4, "precision": "bfloat16"}
+    result = trained(adamw(training, steps=4), function(callbacks=[watch], bf16=False))
     assert result.outcome is Outcome.COMPLETED, result.traceback
     found = watch.args
     assert (found.max_grad_norm, found.gradient_accumulation_steps, found.train_batch_size) == (0.3, 2, 4)
     assert (found.bf16, found.fp16) == (True, False)
-    plain = trained(adamw({**recipe, "precision": "float32"}, steps=4), function(callbacks=[watch]))
+    plain = trained(adamw({**training, "precision": "float32"}, steps=4), function(callbacks=[watch]))
     assert watch.args.bf16 is False
     assert plain.value != result.value
 
@@ -343,12 +343,12 @@ def steady() -> nn.Module:
 
 def test_averaged_weights_are_evaluated_and_training_goes_on_with_the_last(tmp_path: Path) -> None:
     plain = trained(adamw(steps=12), function(eval_steps=4))
-    recipe = {"average": "ema", "ema_decay": 0.9}
-    found = trained(adamw(recipe, steps=12), function(eval_steps=4))
+    training = {"average": "ema", "ema_decay": 0.9}
+    found = trained(adamw(training, steps=12), function(eval_steps=4))
     assert found.outcome is Outcome.COMPLETED, found.traceback
     assert curve(found, "train_loss") == curve(plain, "train_loss")
     assert all(a != b for a, b in zip(curve(found, "loss"), curve(plain, "loss"), strict=True))
-    place = adamw(recipe, steps=12, checkpoints=str(tmp_path / "run"))
+    place = adamw(training, steps=12, checkpoints=str(tmp_path / "run"))
     with pytest.raises(SystemExit):
         trained(place, function(eval_steps=4, callbacks=[Watch(die_at=10)]))
     assert numbers(trained(replace(place, attempt=2), function(eval_steps=4))) == numbers(found)
@@ -433,17 +433,17 @@ def test_the_horizon_is_evaluated_whatever_the_rhythm(rhythm: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    ("family", "recipe"), [("adamw", {}), ("adamw", {"average": "ema"}), ("schedule-free-adamw", {})]
+    ("family", "training"), [("adamw", {}), ("adamw", {"average": "ema"}), ("schedule-free-adamw", {})]
 )
-def test_the_test_split_is_evaluated_in_its_phase_alone(family: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_the_test_split_is_evaluated_in_its_phase_alone(family: str, training: dict[str, Any], tmp_path: Path) -> None:
     """The validation data again, so that the test shows the very weights that the last report did."""
     held_out = function(test_dataset=examples(EVAL, 1))
     given = {"family": family, "steps": 5, "metric": "loss", "schedule": {"kind": "constant"}}
-    place = setting(assign(**given, phase=Phase.TEST, checkpoints=str(tmp_path / "run")), recipe)
+    place = setting(assign(**given, phase=Phase.TEST, checkpoints=str(tmp_path / "run")), training)
     found = trained(place, held_out)
     assert set(found.tests) == {"loss", "accuracy"}
     assert found.tests["loss"] == found.value
-    assert trained(setting(assign(**given), recipe), held_out).tests == {}
+    assert trained(setting(assign(**given), training), held_out).tests == {}
     again = trained(replace(place, attempt=2), held_out)
     assert again.resumed_at == 5
     assert again.tests == found.tests
@@ -488,7 +488,7 @@ class Endless(torch.utils.data.IterableDataset[Any]):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "given", "words"),
+    ("training", "given", "words"),
     [
         ({}, {"eval_dataset": None, "eval_strategy": "no"}, "has no eval_dataset; expected one to evaluate on"),
         ({}, {"kind": OwnOptimizer}, "trains with a SGD and a ScheduleLR of its own"),
@@ -498,8 +498,8 @@ class Endless(torch.utils.data.IterableDataset[Any]):
         ({}, {"train_dataset": Endless()}, "has a train_dataset without a length"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused(recipe: dict[str, Any], given: dict[str, Any], words: str) -> None:
-    result = trained(adamw(recipe, steps=1, unit="epochs"), function(max_steps=1, **given))
+def test_what_cannot_be_honoured_is_refused(training: dict[str, Any], given: dict[str, Any], words: str) -> None:
+    result = trained(adamw(training, steps=1, unit="epochs"), function(max_steps=1, **given))
     assert result.outcome is Outcome.FAILED
     assert words in result.reason
     assert result.step == 0

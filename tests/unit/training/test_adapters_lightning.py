@@ -120,14 +120,14 @@ def function(
     return train_it
 
 
-def setting(assignment: Assignment, recipe: Mapping[str, Any] | None = None, **hyper: float) -> Assignment:
+def setting(assignment: Assignment, training: Mapping[str, Any] | None = None, **hyper: float) -> Assignment:
     old = assignment.spec.setting
-    new = replace(old, hyperparameters={**old.hyperparameters, **hyper}, recipe=recipe or {})
+    new = replace(old, hyperparameters={**old.hyperparameters, **hyper}, training=training or {})
     return replace(assignment, spec=replace(assignment.spec, setting=new))
 
 
-def adamw(recipe: Mapping[str, Any] | None = None, rate: float = 3e-2, **given: Any) -> Assignment:
-    return setting(assign(family="adamw", **{"metric": "val_loss", **given}), recipe, learning_rate=rate)
+def adamw(training: Mapping[str, Any] | None = None, rate: float = 3e-2, **given: Any) -> Assignment:
+    return setting(assign(family="adamw", **{"metric": "val_loss", **given}), training, learning_rate=rate)
 
 
 def curve(result: RunResult, name: str) -> list[float]:
@@ -348,7 +348,7 @@ def test_every_family_trains_as_by_hand_and_goes_on_after_a_kill(family: str, tm
     assert numbers(trained(replace(place, attempt=2), function(Plain, **given))) == numbers(whole)
 
 
-def test_the_recipe_reaches_lightning() -> None:
+def test_the_training_options_reaches_lightning() -> None:
     seen: list[Any] = []
 
     class Looks(Net):
@@ -357,8 +357,8 @@ def test_the_recipe_reaches_lightning() -> None:
             seen.append((trainer.gradient_clip_val, trainer.gradient_clip_algorithm, trainer.accumulate_grad_batches))
             seen.append(trainer.precision)
 
-    recipe = {"clip_norm": 0.3, "accumulation": 2, "precision": "bfloat16"}
-    result = trained(adamw(recipe, steps=4), function(Looks))
+    training = {"clip_norm": 0.3, "accumulation": 2, "precision": "bfloat16"}
+    result = trained(adamw(training, steps=4), function(Looks))
     assert result.outcome is Outcome.COMPLETED, result.traceback
     assert seen == [(0.3, "norm", 2), "bf16-mixed"]
     trained(adamw({"clip_value": 0.2}, steps=4), function(Looks))
@@ -374,17 +374,17 @@ def test_the_training_loss_is_a_mean_of_whole_batches() -> None:
     assert curve(summed, "train_loss") == pytest.approx(curve(once, "train_loss"))
 
 
-@pytest.mark.parametrize("recipe", [{"average": "ema", "ema_decay": 0.9}, {"average": "swa", "swa_start": 0.4}])
+@pytest.mark.parametrize("training", [{"average": "ema", "ema_decay": 0.9}, {"average": "swa", "swa_start": 0.4}])
 def test_averaged_weights_are_evaluated_and_training_goes_on_with_the_last(
-    recipe: dict[str, Any], tmp_path: Path
+    training: dict[str, Any], tmp_path: Path
 ) -> None:
     plain = trained(adamw(steps=12), function())
-    found = trained(adamw(recipe, steps=12, phase=Phase.TEST), function(test_dataloaders=DataLoader(data(24, 1), 8)))
+    found = trained(adamw(training, steps=12, phase=Phase.TEST), function(test_dataloaders=DataLoader(data(24, 1), 8)))
     assert found.outcome is Outcome.COMPLETED, found.traceback
     assert curve(found, "train_loss") == curve(plain, "train_loss")
     assert found.value != plain.value
     assert found.tests["test_loss"] == found.value
-    place = adamw(recipe, steps=12, checkpoints=str(tmp_path / "run"))
+    place = adamw(training, steps=12, checkpoints=str(tmp_path / "run"))
     with pytest.raises(SystemExit):
         trained(place, function(die_at=11))
     again = trained(replace(place, attempt=2), function())
@@ -414,18 +414,18 @@ def test_the_horizon_is_evaluated_whatever_the_rhythm(rhythm: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    ("family", "recipe"), [("adamw", {}), ("adamw", {"average": "ema"}), ("schedule-free-adamw", {})]
+    ("family", "training"), [("adamw", {}), ("adamw", {"average": "ema"}), ("schedule-free-adamw", {})]
 )
-def test_the_test_split_is_evaluated_in_its_phase_alone(family: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_the_test_split_is_evaluated_in_its_phase_alone(family: str, training: dict[str, Any], tmp_path: Path) -> None:
     """The validation data again, so that the test shows the very weights that the last report did."""
     held_out = function(test_dataloaders=DataLoader(data(24, 1), 8))
     given = {"family": family, "steps": 5, "metric": "val_loss", "schedule": {"kind": "constant"}}
-    place = setting(assign(**given, phase=Phase.TEST, checkpoints=str(tmp_path / "run")), recipe)
+    place = setting(assign(**given, phase=Phase.TEST, checkpoints=str(tmp_path / "run")), training)
     found = trained(place, held_out)
     assert set(found.tests) == {"test_loss", "test_accuracy"}
     assert found.tests["test_loss"] == found.value
-    assert trained(setting(assign(**given, phase=Phase.TEST), recipe), function()).tests == {}
-    assert trained(setting(assign(**given), recipe), held_out).tests == {}
+    assert trained(setting(assign(**given, phase=Phase.TEST), training), function()).tests == {}
+    assert trained(setting(assign(**given), training), held_out).tests == {}
     again = trained(replace(place, attempt=2), held_out)
     assert again.resumed_at == 5
     assert again.tests == found.tests
@@ -481,12 +481,12 @@ class Endless(IterableDataset[Any]):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "options", "words"),
+    ("training", "options", "words"),
     [
         ({"precision": "float16"}, {}, "trains in float16 on a CPU"),
         ({"clip_norm": 1.0, "clip_value": 1.0}, {}, "by norm (1) and by value (1); expected one of the two"),
-        ({"batch_size": 4}, {}, "Read run.recipe['batch_size'] where you build the data"),
-        ({"label_smoothing": 0.1}, {}, "Read run.recipe['label_smoothing'] where you build"),
+        ({"batch_size": 4}, {}, "Read run.training['batch_size'] where you build the data"),
+        ({"label_smoothing": 0.1}, {}, "Read run.training['label_smoothing'] where you build"),
         ({}, {"max_steps": 7}, "trainer_options has 'max_steps'"),
         ({}, {"train_dataloaders": DataLoader(Endless(), 8)}, "trains on data without a length"),
         (
@@ -496,8 +496,8 @@ class Endless(IterableDataset[Any]):
         ),
     ],
 )
-def test_what_cannot_be_honoured_is_refused(recipe: dict[str, Any], options: dict[str, Any], words: str) -> None:
-    result = trained(adamw(recipe, steps=1, unit="epochs"), function(**options))
+def test_what_cannot_be_honoured_is_refused(training: dict[str, Any], options: dict[str, Any], words: str) -> None:
+    result = trained(adamw(training, steps=1, unit="epochs"), function(**options))
     assert result.outcome is Outcome.FAILED
     assert words in result.reason
     assert result.step == 0

@@ -109,7 +109,7 @@ def test_a_model_without_batchnorm_draws_no_batch() -> None:
 
 
 def averaged(path: str, kind: str, **rest: Any) -> Any:
-    return assign(path, recipe={"average": kind, "ema_decay": 0.95, "swa_start": 0.5}, **rest)
+    return assign(path, training={"average": kind, "ema_decay": 0.95, "swa_start": 0.5}, **rest)
 
 
 @pytest.mark.parametrize("kind", ["ema", "swa"])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tuner.core.records import Outcome, Phase
+from tuner.core.values import digest
 from tuner.training.checkpoint import Checkpoints, discard
 from tuner.training.run import train
 from tuner.training.workloads import Batch
@@ -141,3 +142,12 @@ def test_discard_leaves_what_is_not_ours(tmp_path: Path) -> None:
     discard("")
     discard(str(tmp_path / "gone"))
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_checkpoint_made_when_training_options_were_the_recipe_is_found(tmp_path: Path) -> None:
+    run = assign(steps=1, training={"clip_norm": 1.0}, checkpoints=str(tmp_path))
+    data = run.spec.to_json()
+    setting = {key: data["setting"][key] for key in ("family", "hyperparameters", "schedule")}
+    before = digest({**data, "setting": {**setting, "recipe": {"clip_norm": 1.0}}})
+    torch.save({"spec": before, "state": {"step": 7}}, tmp_path / "attempt-1.pt")
+    assert Checkpoints(run).load() == {"step": 7}

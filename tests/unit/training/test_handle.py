@@ -193,11 +193,11 @@ def test_the_handle_answers() -> None:
 
 
 def whole(run: Run) -> None:
-    """A loop that honours the whole recipe."""
+    """A loop that honours all training options."""
     model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
     total = run.total_steps(steps_per_epoch=10)
     bundle, average = run.optimizer(model), run.average(model)
-    size, smoothing = int(run.recipe["batch_size"]), float(run.recipe["label_smoothing"])
+    size, smoothing = int(run.training["batch_size"]), float(run.training["label_smoothing"])
     assert (size, smoothing) == (8, 0.1)
     x = torch.linspace(-1, 1, 2 * size).reshape(size, 2)
     for step in range(total):
@@ -230,8 +230,8 @@ RECIPE = {
 }
 
 
-def test_a_function_can_honour_the_whole_recipe() -> None:
-    result = trained(assign(steps=20, recipe=RECIPE), whole)
+def test_a_function_can_honour_all_training_options() -> None:
+    result = trained(assign(steps=20, training=RECIPE), whole)
     assert result.outcome is Outcome.COMPLETED, result.traceback
     assert result.value is not None
     assert result.value < 0.5
@@ -239,7 +239,7 @@ def test_a_function_can_honour_the_whole_recipe() -> None:
 
 @pytest.mark.parametrize("name", ["batch_size", "label_smoothing", "average", "precision"])
 def test_what_the_study_sets_and_the_function_ignores_fails_the_run(name: str) -> None:
-    result = trained(assign(steps=20, recipe={name: RECIPE[name]}), regression)
+    result = trained(assign(steps=20, training={name: RECIPE[name]}), regression)
     assert result.outcome is Outcome.FAILED
     assert f"never took {name} = {RECIPE[name]}" in result.reason
     assert "expected what the study sets to be honoured" in result.reason
@@ -255,7 +255,7 @@ def test_batches_are_not_counted_as_steps() -> None:
             bundle.step()
             run.report(step=step + 1, loss=1.0)
 
-    result = trained(assign(steps=8, recipe={"accumulation": 2}), counting)
+    result = trained(assign(steps=8, training={"accumulation": 2}), counting)
     assert result.outcome is Outcome.FAILED
     assert "reports step 1 after 0 updates of the weights; expected optimizer steps, not batches" in result.reason
 
@@ -273,7 +273,7 @@ def test_half_an_accumulation_is_not_saved(tmp_path: Path) -> None:
             saved.append(run.save({}))
         run.report(step=1, loss=1.0)
 
-    trained(assign(steps=1, recipe={"accumulation": 2}, checkpoints=str(tmp_path)), function)
+    trained(assign(steps=1, training={"accumulation": 2}, checkpoints=str(tmp_path)), function)
     assert saved == [False, True]
 
 
@@ -296,7 +296,7 @@ def test_an_average_of_averages_is_refused() -> None:
     def function(run: Run) -> None:
         run.average(nn.Linear(1, 1))
 
-    result = trained(assign(family="schedule-free-sgd", steps=20, recipe={"average": "ema"}), function)
+    result = trained(assign(family="schedule-free-sgd", steps=20, training={"average": "ema"}), function)
     assert "but schedule-free-sgd averages by itself" in result.reason
 
 

@@ -193,9 +193,9 @@ def test_the_test_split_is_evaluated_once_and_in_its_phase_only() -> None:
     assert "has no test split" in trained(assign(phase=Phase.TEST), NoTest()).reason
 
 
-def test_a_workloads_own_recipe_counts_and_a_settings_counts_more() -> None:
+def test_a_workloads_own_training_options_counts_and_a_settings_counts_more() -> None:
     class Clipped(ToyQuadratic):
-        recipe: Mapping[str, Any] = {"clip_norm": 1e-3}
+        training: Mapping[str, Any] = {"clip_norm": 1e-3}
 
         def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:
             loss = super().train_step(model, batch, bundle)
@@ -204,7 +204,7 @@ def test_a_workloads_own_recipe_counts_and_a_settings_counts_more() -> None:
 
     seen: list[Tensor] = []
     trained(assign(steps=1, schedule={"kind": "constant"}), Clipped())
-    trained(assign(steps=1, schedule={"kind": "constant"}, recipe={"clip_norm": 0.5}), Clipped())
+    trained(assign(steps=1, schedule={"kind": "constant"}, training={"clip_norm": 0.5}), Clipped())
     assert [float(norm) for norm in seen] == pytest.approx([1e-3, 0.5], rel=1e-3)
 
 
@@ -219,33 +219,33 @@ def test_a_workloads_own_smoothing_and_batch_size_hold_where_a_setting_says_noth
             return super().train_step(model, batch, bundle)
 
     workload = Own()
-    for recipe in ({"label_smoothing": 0.2, "batch_size": 8}, {}):
-        trained(assign(steps=1, recipe=recipe), workload)
+    for training in ({"label_smoothing": 0.2, "batch_size": 8}, {}):
+        trained(assign(steps=1, training=training), workload)
     assert seen == [(8, 0.2), (16, 0.1)]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_trains(precision: str) -> None:
     whole = trained(assign(DIGITS, metric="accuracy", steps=20))
-    half = trained(assign(DIGITS, metric="accuracy", steps=20, recipe={"precision": precision}))
+    half = trained(assign(DIGITS, metric="accuracy", steps=20, training={"precision": precision}))
     assert half.outcome is Outcome.COMPLETED, half.traceback
     assert half.measurements[-1].values["loss"] != whole.measurements[-1].values["loss"]
     assert half.measurements[-1].values["loss"] == pytest.approx(whole.measurements[-1].values["loss"], rel=0.2)
 
 
 def test_accumulation_is_one_step_of_several_batches() -> None:
-    spec = assign(steps=1, unit="epochs", recipe={"accumulation": 4})
+    spec = assign(steps=1, unit="epochs", training={"accumulation": 4})
     result = trained(spec)
     assert result.outcome is Outcome.COMPLETED, result.traceback
     assert result.step == 4, "an epoch has 16 batches"
-    again = [trained(assign(steps=8, recipe={"accumulation": 3, "precision": "float16"})) for _ in range(2)]
+    again = [trained(assign(steps=8, training={"accumulation": 3, "precision": "float16"})) for _ in range(2)]
     assert numbers(again[0]) == numbers(again[1])
 
 
-@pytest.mark.parametrize("recipe", [{"accumulation": 3}, {"precision": "float16", "clip_norm": 0.1}])
-def test_a_recipe_goes_on_bit_for_bit(recipe: dict[str, Any], tmp_path: Any) -> None:
+@pytest.mark.parametrize("training", [{"accumulation": 3}, {"precision": "float16", "clip_norm": 0.1}])
+def test_training_goes_on_bit_for_bit(training: dict[str, Any], tmp_path: Any) -> None:
     def spec(**rest: Any) -> Any:
-        return assign(steps=20, options={"dropout": 0.3, "eval_every_steps": 3}, recipe=recipe, **rest)
+        return assign(steps=20, options={"dropout": 0.3, "eval_every_steps": 3}, training=training, **rest)
 
     whole = trained(spec())
     generator = train(spec(checkpoints=str(tmp_path)))
@@ -267,8 +267,8 @@ def test_the_learning_rate_grows_with_the_effective_batch(rule: str) -> None:
             rates.append(bundle.learning_rate)
             return super().train_step(model, batch, bundle)
 
-    recipe = {"batch_size": 32, "batch_reference": 16, "accumulation": 2, "batch_scaling": rule}
-    trained(assign(steps=1, schedule={"kind": "constant"}, recipe=recipe), Watching())
+    training = {"batch_size": 32, "batch_reference": 16, "accumulation": 2, "batch_scaling": rule}
+    trained(assign(steps=1, schedule={"kind": "constant"}, training=training), Watching())
     assert rates[0] == pytest.approx(0.1 * {"none": 1, "linear": 4, "sqrt": 2}[rule])
 
 

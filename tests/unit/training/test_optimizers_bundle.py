@@ -58,8 +58,8 @@ def test_two_models_step_apart_and_are_scheduled_together() -> None:
         bundle["critic"]
 
 
-def sgd(model: nn.Module, **recipe: Any) -> Bundle:
-    return Bundle({"main": torch.optim.SGD(model.parameters(), lr=0.1)}, recipe)
+def sgd(model: nn.Module, **training: Any) -> Bundle:
+    return Bundle({"main": torch.optim.SGD(model.parameters(), lr=0.1)}, training)
 
 
 def test_accumulated_batches_step_as_one_batch_of_their_mean() -> None:
@@ -81,10 +81,10 @@ def test_accumulated_batches_step_as_one_batch_of_their_mean() -> None:
     assert torch.allclose(one.weight, many.weight, atol=1e-7)
 
 
-@pytest.mark.parametrize("recipe", [{"accumulation": 2}, {"precision": "float16"}])
-def test_gradients_that_were_not_divided_and_scaled_are_refused(recipe: dict[str, Any]) -> None:
+@pytest.mark.parametrize("training", [{"accumulation": 2}, {"precision": "float16"}])
+def test_gradients_that_were_not_divided_and_scaled_are_refused(training: dict[str, Any]) -> None:
     model = nn.Linear(2, 1)
-    bundle = sgd(model, **recipe)
+    bundle = sgd(model, **training)
     model(torch.ones(1, 2)).sum().backward()
     with pytest.raises(WorkloadError, match=r"expected gradients that are divided and scaled. Call bundle.backward"):
         bundle.step()

@@ -372,8 +372,8 @@ def test_adabound_clips_between_its_bounds_under_a_schedule(name: str, gradient:
 
 
 def test_adabounds_final_rate_follows_a_groups_multiplier() -> None:
-    recipe = {"multiplier:output.*": 0.1, "batch_size": 64, "batch_reference": 32, "batch_scaling": "linear"}
-    setting = Setting("adabound", {"final_lr": 0.2, "learning_rate": 0.01}, {}, recipe)
+    training = {"multiplier:output.*": 0.1, "batch_size": 64, "batch_reference": 32, "batch_scaling": "linear"}
+    setting = Setting("adabound", {"final_lr": 0.2, "learning_rate": 0.01}, {}, training)
     found = build(setting, network(), 10).parts["main"].param_groups
     assert {(round(g["lr"], 6), round(g["final_lr"], 6)) for g in found} == {(0.02, 0.4), (0.002, 0.04)}
 
@@ -410,7 +410,7 @@ def test_muon_takes_matrices_and_kernels_inside_a_model_and_adamw_the_rest() -> 
     given = {"adamw_ratio": 0.5, "learning_rate": 0.02, "momentum": 0.9, "adamw_beta1": 0.8}
     found = build(Setting("muon", given, {}, {"no_decay": "bias+norm+embedding"}), model, 10).parts["main"].param_groups
     told = [(g["use_muon"], g["lr"], len(g["params"]), g["weight_decay"]) for g in found]
-    # Convolution and middle; row and last; embedding, norm and biases, which the recipe spares the decay.
+    # Convolution and middle; row and last; embedding, norm and biases, which the training spares the decay.
     assert told == [(True, 0.02, 2, 0.1), (False, 0.01, 2, 0.1), (False, 0.01, 6, 0.0)]
     assert [(g.get("momentum"), g.get("betas", (None,))[0]) for g in found] == [(0.9, None), (None, 0.8), (None, 0.8)]
     before = model.middle.weight.detach().clone()
@@ -439,8 +439,8 @@ def test_muon_finds_the_output_by_its_name_or_by_its_place() -> None:
 def test_prodigy_refuses_learning_rates_of_different_size() -> None:
     with pytest.raises(InputError, match=r"prodigy takes one learning rate.*multiplies it by 0\.1, 1\. Remove"):
         build(Setting("prodigy", {}, {}, {"multiplier:output.*": 0.1}), network(), 10)
-    recipe = {"batch_size": 64, "batch_reference": 32, "batch_scaling": "linear"}
-    found = build(Setting("prodigy", {}, {}, recipe), network(), 10).parts["main"].param_groups
+    training = {"batch_size": 64, "batch_reference": 32, "batch_scaling": "linear"}
+    found = build(Setting("prodigy", {}, {}, training), network(), 10).parts["main"].param_groups
     assert {group["lr"] for group in found} == {2.0}
 
 
@@ -461,9 +461,9 @@ def test_groups_multiply_the_learning_rate_and_keep_their_order() -> None:
     setting = Setting("adamw", {"learning_rate": 0.5}, {}, {"multiplier:output.*": 0.1})
     found = build(setting, model, 10).parts["main"].param_groups
     assert [(g["lr"], g["weight_decay"]) for g in found] == [
-        (0.5 * group.scale, 0.01 if group.decays else 0.0) for group in groups(model, setting.recipe)
+        (0.5 * group.scale, 0.01 if group.decays else 0.0) for group in groups(model, setting.training)
     ]
-    assert [p for g in found for p in g["params"]] == [p for g in groups(model, setting.recipe) for p in g.params]
+    assert [p for g in found for p in g["params"]] == [p for g in groups(model, setting.training) for p in g.params]
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

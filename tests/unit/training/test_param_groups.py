@@ -12,8 +12,8 @@ from tuner.training.workloads.chars import CharTransformer
 from tuner.training.workloads.digits import DigitsCNN
 
 
-def names(model: nn.Module, **recipe: str) -> tuple[set[str], set[str]]:
-    found = groups(model, recipe)
+def names(model: nn.Module, **training: str) -> tuple[set[str], set[str]]:
+    found = groups(model, training)
     decayed = {name for group in found if group.decays for name in group.names}
     return decayed, {name for group in found if not group.decays for name in group.names}
 

@@ -14,7 +14,7 @@ BOOK = all_recipes()
 
 @pytest.mark.parametrize("recipe", BOOK, ids=[recipe.name for recipe in BOOK])
 def test_two_steps(recipe: Published) -> None:
-    setting = full(recipe.known(32), {"batch_size": 32})
+    setting = full(recipe.initial_setting(32), {"batch_size": 32})
     result = trained(
         assign(
             DIGITS,
@@ -24,7 +24,7 @@ def test_two_steps(recipe: Published) -> None:
             direction="maximize",
             schedule=setting.schedule,
             hyperparameters=setting.hyperparameters,
-            recipe=setting.recipe,
+            training=setting.training,
         )
     )
     assert (result.outcome, result.step) == (Outcome.COMPLETED, 2), result.reason

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pytest
@@ -67,10 +68,22 @@ def test_batch_size_and_smoothing_are_set_for_a_run_and_fall_back() -> None:
     assert (workload.batch_size, workload.label_smoothing) == (16, 0.0)
 
 
-@pytest.mark.parametrize("recipe", [{"batch_size": 64}, {"label_smoothing": 0.1}])
-def test_a_workload_that_does_not_take_them_says_so(recipe: dict[str, float]) -> None:
-    name = next(iter(recipe))
+@pytest.mark.parametrize("training", [{"batch_size": 64}, {"label_smoothing": 0.1}])
+def test_a_workload_that_does_not_take_them_says_so(training: dict[str, float]) -> None:
+    name = next(iter(training))
     with pytest.raises(
-        WorkloadError, match=rf"workload ToyQuadratic does not take {name} = .* Leave out recipe.{name}"
+        WorkloadError, match=rf"workload ToyQuadratic does not take {name} = .* Leave out training.{name}"
     ):
-        ToyQuadratic().place(torch.device("cpu"), recipe)
+        ToyQuadratic().place(torch.device("cpu"), training)
+
+
+def test_a_class_that_states_a_recipe_means_its_training_options() -> None:
+    class Earlier(ToyQuadratic):
+        recipe: Mapping[str, float] = {"clip_norm": 2.0}
+
+    class Both(Earlier):
+        training: Mapping[str, float] = {"clip_norm": 3.0}
+
+    assert Earlier().granted == {"clip_norm": 2.0}
+    with pytest.raises(WorkloadError, match=r"workload Both has training and recipe, which is the earlier name"):
+        _ = Both().granted

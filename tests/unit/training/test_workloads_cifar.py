@@ -65,7 +65,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(folder: Path, **more: Any) -> dict[str, Any]:
-    return {"options": {"folder": str(folder), "width": 4}, "recipe": {"batch_size": 20}, "metric": "accuracy", **more}
+    return {
+        "options": {"folder": str(folder), "width": 4},
+        "training": {"batch_size": 20},
+        "metric": "accuracy",
+        **more,
+    }
 
 
 def placed(folder: Path, **options: Any) -> CifarResNet:

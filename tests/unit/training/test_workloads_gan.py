@@ -162,9 +162,9 @@ def test_it_trains_and_repeats_bit_for_bit() -> None:
     assert numbers(short[0]) == numbers(short[1])
 
 
-@pytest.mark.parametrize("recipe", [{"batch_size": 100, "average": "ema"}, {"accumulation": 2, "clip_norm": 0.1}])
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(recipe: dict[str, Any], tmp_path: Path) -> None:
-    run = given(steps=15, recipe=recipe)
+@pytest.mark.parametrize("training", [{"batch_size": 100, "average": "ema"}, {"accumulation": 2, "clip_norm": 0.1}])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(training: dict[str, Any], tmp_path: Path) -> None:
+    run = given(steps=15, training=training)
     whole = trained(assign(GAN, **run))
     assert whole.outcome is Outcome.COMPLETED, whole.traceback
     generator = train(assign(GAN, checkpoints=str(tmp_path), **run))
@@ -184,5 +184,5 @@ def test_the_length_of_an_epoch_follows_the_batch_size(workload: DigitsGAN) -> N
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_it_trains_in_half_precision(precision: str) -> None:
-    result = trained(assign(GAN, **given(steps=4, recipe={"precision": precision})))
+    result = trained(assign(GAN, **given(steps=4, training={"precision": precision})))
     assert result.outcome is Outcome.COMPLETED, result.traceback

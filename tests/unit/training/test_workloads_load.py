@@ -76,12 +76,12 @@ def test_a_workload_is_described() -> None:
     digits = describe(load(WorkloadRef(BUILT_IN + "digits:DigitsCNN")))
     assert digits.takes == {"batch_size", "label_smoothing"}
     own = {"batch_size": 32, "batch_reference": 32, "label_smoothing": 0.0}
-    assert digits.recipe == own
+    assert digits.training == own
     used = load(WorkloadRef(BUILT_IN + "digits:DigitsCNN"))
     assert isinstance(used, Workload)
     used.place(torch.device("cpu"), {"batch_size": 128, "label_smoothing": 0.2})
-    assert describe(used).recipe == own, "what the last run had is not the workload's own"
-    assert describe(load(WorkloadRef(BUILT_IN + "chars:CharTransformer"))).recipe["clip_norm"] == 1.0
+    assert describe(used).training == own, "what the last run had is not the workload's own"
+    assert describe(load(WorkloadRef(BUILT_IN + "chars:CharTransformer"))).training["clip_norm"] == 1.0
 
 
 def test_the_same_name_in_another_folder_is_another_module(write: Write) -> None:

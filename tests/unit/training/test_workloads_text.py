@@ -109,7 +109,7 @@ def test_it_trains_and_repeats_bit_for_bit(model: str) -> None:
 
 @pytest.mark.parametrize("model", ["bag", "encoder"])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(model: str, tmp_path: Path) -> None:
-    run = given(model, steps=12, recipe={"batch_size": 80, "label_smoothing": 0.1})
+    run = given(model, steps=12, training={"batch_size": 80, "label_smoothing": 0.1})
     whole = trained(assign(TEXT, **run))
     generator = train(assign(TEXT, checkpoints=str(tmp_path), **run))
     at = next(generator).step

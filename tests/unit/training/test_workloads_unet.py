@@ -108,7 +108,7 @@ def test_it_trains_and_repeats_bit_for_bit() -> None:
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    given: dict[str, Any] = {"steps": 12, "recipe": {"batch_size": 64, "label_smoothing": 0.1}, **SHORT}
+    given: dict[str, Any] = {"steps": 12, "training": {"batch_size": 64, "label_smoothing": 0.1}, **SHORT}
     whole = trained(assign(UNET, **given))
     generator = train(assign(UNET, checkpoints=str(tmp_path), **given))
     at = next(generator).step

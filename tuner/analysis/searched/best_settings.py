@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tuner.catalog.training_options import OWN_ITEMS, changed, pattern_of
-from tuner.config.initial_settings import Known
+from tuner.catalog.training_options import OWN_OPTIONS, changed, pattern_of
+from tuner.config.initial_settings import InitialSetting
 from tuner.config.spec import StudySpec
 from tuner.core.records import Phase, Setting, Source, TrialRecord
 from tuner.core.values import short
@@ -15,10 +15,10 @@ from tuner.study_records import StudyRecords
 
 BEST = 3
 """So many settings of each arm are carried over."""
-_BATCHES = (*OWN_ITEMS, "batch_reference")
+_BATCHES = (*OWN_OPTIONS, "batch_reference")
 
 
-def best_settings(records: StudyRecords, families: Collection[str], workload: str) -> tuple[Known, ...]:
+def best_settings(records: StudyRecords, families: Collection[str], workload: str) -> tuple[InitialSetting, ...]:
     """Return the best distinct settings of each arm whose family is wanted, by the search's value at the full horizon.
 
     ``workload`` is the path of the later study's: batch size, label smoothing and patterns on parameter names are
@@ -30,14 +30,14 @@ def best_settings(records: StudyRecords, families: Collection[str], workload: st
         for run in records.in_phase(Phase.EXPLORE)
         if run.spec.horizon == spec.horizon and run.value is not None and math.isfinite(run.score(spec.sign))
     }
-    settings: list[Known] = []
+    settings: list[InitialSetting] = []
     for arm in dict.fromkeys(trial.arm for trial in records.trials):
         mine = (t for t in records.trials_of(arm) if t.setting.family in families)
         tried = [t for t in mine if (arm, t.index) in values]
         tried.sort(key=lambda t: (-spec.sign * values[t.arm, t.index], t.index))
         distinct = {t.setting.fingerprint: t for t in reversed(tried)}
         best = [t for t in tried if distinct[t.setting.fingerprint] is t][:BEST]
-        settings += [_known(spec, trial, values[arm, trial.index], workload) for trial in best]
+        settings += [_initial(spec, trial, values[arm, trial.index], workload) for trial in best]
     return tuple(settings)
 
 
@@ -58,17 +58,17 @@ def _origin(study: str) -> str:
     return f"study {study}, "
 
 
-def _known(spec: StudySpec, trial: TrialRecord, value: float, workload: str) -> Known:
+def _initial(spec: StudySpec, trial: TrialRecord, value: float, workload: str) -> InitialSetting:
     same = spec.workload.path == workload
     origin = f"{_origin(spec.name)}{trial.arm} trial {trial.index}: {spec.metric} {short(value)}"
     if not same:
         origin += f" on {spec.workload.path}"
-    return Known(trial.setting.family, _written(spec, trial.setting, same), Source.EARLIER, origin)
+    return InitialSetting(trial.setting.family, _written(spec, trial.setting, same), Source.EARLIER, origin)
 
 
 def _written(spec: StudySpec, setting: Setting, same: bool) -> Mapping[str, Any]:
-    granted = spec.workload_recipe
-    items = {key: value for key, value in changed(setting.recipe).items() if granted.get(key) != value}
+    granted = spec.workload_training
+    items = {key: value for key, value in changed(setting.training).items() if granted.get(key) != value}
     if not same:
         items = {key: value for key, value in items.items() if key not in _BATCHES and pattern_of(key) is None}
-    return {**setting.hyperparameters, "schedule": dict(setting.schedule), "recipe": items}
+    return {**setting.hyperparameters, "schedule": dict(setting.schedule), "training": items}

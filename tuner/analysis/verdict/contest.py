@@ -189,15 +189,15 @@ def _next(looks: tuple[Look, ...], reached: Look | None) -> Look | None:
     return ahead[0] if ahead else None
 
 
-def costs_known(spec: StudySpec, arms: Iterable[str]) -> bool:
+def all_in_catalog(spec: StudySpec, arms: Iterable[str]) -> bool:
     """Whether state and settings of all these arms can be compared; those of a recorded arm may be unknown."""
-    return all(spec.space.arm(arm).family.known for arm in arms)
+    return all(spec.space.arm(arm).family.in_catalog for arm in arms)
 
 
 def _cheapest(records: StudyRecords, arms: tuple[str, ...], table: Mapping[str, Array]) -> str | None:
     spec = records.spec
     costs = {arm: spec.space.arm(arm).family.cost for arm in arms}
-    best = [arm for arm in arms if costs[arm] == min(costs.values())] if costs_known(spec, arms) else list(arms)
+    best = [arm for arm in arms if costs[arm] == min(costs.values())] if all_in_catalog(spec, arms) else list(arms)
     pace = seconds_per_step(records.runs)
     timed = [pace[arm] for arm in best if arm in pace]
     if len(timed) == len(best) > 1:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tuner.analysis.statistics.estimates import Array, bootstrap_interval, equivalent, holm, prob_better
 from tuner.analysis.statistics.flips import sign_flip_p
 from tuner.analysis.verdict.advice import MOST, seeds_needed
-from tuner.analysis.verdict.contest import Contest, beats, costs_known, pair_rows
+from tuner.analysis.verdict.contest import Contest, all_in_catalog, beats, pair_rows
 from tuner.analysis.verdict.kinds import PairVerdict, VerdictKind
 from tuner.analysis.verdict.looks import smallest_decisive
 from tuner.analysis.verdict.samples import differences, mean, there
@@ -153,7 +153,7 @@ def _winner_reason(state: Contest) -> str:
 
 def _tie_sentence(spec: StudySpec, state: Contest) -> str:
     arms = " and ".join(state.alive) if len(state.alive) == 2 else ", ".join(state.alive)
-    best = "the cheapest of them" if costs_known(spec, state.alive) else "the fastest, or else the best on average"
+    best = "the cheapest of them" if all_in_catalog(spec, state.alive) else "the fastest, or else the best on average"
     return (
         f"No practical difference between {arms}: {spec.metric} differs by less than {short(state.min_effect)}. "
         f"{state.recommended} is recommended as {best}."

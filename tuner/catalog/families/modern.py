@@ -215,7 +215,7 @@ _BEYOND_ADAM = (
         default_schedule=COSINE,
         momentum="beta1",
         needs=frozenset({ONE_RATE}),
-        note="It finds one rate for all parameters: a recipe with multipliers or layer-wise decay is refused. On a GPU "
+        note="It finds one rate for all parameters: multipliers and layer-wise decay are refused. On a GPU "
         "each step waits once.",
     ),
     Family(

@@ -116,15 +116,15 @@ class Family:
         return self.state_slots, sum(row.search is not None for row in self.hyperparameters)
 
     @property
-    def known(self) -> bool:
-        """Whether this is a row of the table, and no stand-in (see :func:`unknown`)."""
+    def in_catalog(self) -> bool:
+        """Whether this is a row of the catalog, and no stand-in (see :func:`unknown`)."""
         return self.camp != UNKNOWN
 
 
 def unknown(name: str) -> Family:
     """Return a stand-in for an optimizer that only recorded runs name: its camp, state and settings are unknown.
 
-    >>> unknown("their-own").known, unknown("their-own").state_slots
+    >>> unknown("their-own").in_catalog, unknown("their-own").state_slots
     (False, nan)
     """
     source = "recorded runs"

@@ -71,7 +71,7 @@ def _content(analysis: Analysis) -> dict[str, Any]:
         "headline": card.headline(evidence),
         "setting": words.settings(evidence.setting.hyperparameters),
         "schedule": words.schedule(evidence),
-        "recipe": words.recipe(evidence),
+        "training": words.training(evidence),
         "facts": _facts(analysis),
         "why": f"Recommended: {evidence.arm} ({evidence.camp_name}): {evidence.why}.",
         "rests": words.rests_on(evidence),
@@ -173,11 +173,11 @@ def _brief(value: float | None) -> str:
 
 
 def _settings(evidence: Evidence) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
-    """The settings that a reader needs, and those of the recipe that nobody touched: name, value, exact value."""
-    told = changed(evidence.setting.recipe)
-    rest = {name: value for name, value in evidence.setting.recipe.items() if name not in told}
-    parts = (("", evidence.setting.hyperparameters), ("schedule.", evidence.schedule), ("recipe.", told))
-    return [row for at, values in parts for row in _values(at, values)], _values("recipe.", rest)
+    """The settings that a reader needs, and the training options that nobody touched: name, value, exact value."""
+    told = changed(evidence.setting.training)
+    rest = {name: value for name, value in evidence.setting.training.items() if name not in told}
+    parts = (("", evidence.setting.hyperparameters), ("schedule.", evidence.schedule), ("training.", told))
+    return [row for at, values in parts for row in _values(at, values)], _values("training.", rest)
 
 
 def _values(prefix: str, values: Mapping[str, Scalar]) -> list[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ from typing import Any, final
 
 from torch import nn
 
-from tuner.catalog.training_options import RECIPE
+from tuner.catalog.training_options import TRAINING_OPTIONS
 from tuner.core.errors import Place, WorkloadError, wrong
 from tuner.core.values import Scalar
 from tuner.training.handle import Run
@@ -35,12 +35,12 @@ def package(name: str, extra: str) -> Any:
 
 
 def chosen(run: Run, name: str) -> Any:
-    """Return what the study sets for an item of the recipe, or None where it leaves the user's own.
+    """Return what the study sets for a training option, or None where it leaves the user's own.
 
-    An item at its default sets nothing. The item counts as honoured.
+    An option at its default sets nothing. The option counts as honoured.
     """
-    value = run.recipe[name]
-    return None if value == RECIPE[name].default else value
+    value = run.training[name]
+    return None if value == TRAINING_OPTIONS[name].default else value
 
 
 def horizon_steps(run: Run, updates_per_epoch: int) -> int:
@@ -49,19 +49,19 @@ def horizon_steps(run: Run, updates_per_epoch: int) -> int:
     ``run.total_steps`` counts batches, and drops an accumulation that an epoch does not fill. Both frameworks update
     with what there is.
     """
-    return run.total_steps(updates_per_epoch * int(run.recipe["accumulation"]))
+    return run.total_steps(updates_per_epoch * int(run.training["accumulation"]))
 
 
 def refuse(run: Run, todo: Mapping[str, str]) -> None:
-    """Refuse at once what the adapter cannot honour of the recipe, and would fail for at the end of the run.
+    """Refuse at once what the adapter cannot honour of the training options, and would fail for at the end of the run.
 
-    ``todo`` says what to do about an item. Call it when all that is honoured has been read.
+    ``todo`` says what to do about an option. Call it when all that is honoured has been read.
 
     Raises:
-        WorkloadError: the study sets an item that nobody read.
+        WorkloadError: the study sets an option that nobody read.
     """
     place = Place("the training function")
-    for name, value in run.recipe.untaken.items():
+    for name, value in run.training.untaken.items():
         found = f"sets {name} to {value!r}, which this adapter cannot honour"
         raise WorkloadError(wrong(place, found, "what the study sets to be honoured", todo.get(name, "Leave it out.")))
 
@@ -72,7 +72,7 @@ def refuse_float16_on_cpu(run: Run) -> None:
     Raises:
         WorkloadError: the run trains on a CPU in float16.
     """
-    if run.device.type == "cpu" and run.recipe["precision"] == "float16":
+    if run.device.type == "cpu" and run.training["precision"] == "float16":
         found = "trains in float16 on a CPU"
         todo = "Set precision to bfloat16, or device to cuda."
         raise WorkloadError(wrong(Place("the training function"), found, "bfloat16 or float32 there", todo))

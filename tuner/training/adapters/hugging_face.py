@@ -44,7 +44,7 @@ _PRECISION: Mapping[str | None, Mapping[str, bool]] = {
 
 
 def fit(run: Run, trainer: Any, *, test_dataset: Any = None, metric_names: Sequence[str] | None = None) -> None:
-    """Train a ``transformers.Trainer`` as a run: with its optimizer, schedule, horizon, seed, device and recipe.
+    """Train a ``transformers.Trainer`` as a run: its optimizer, schedule, horizon, seed, device and training options.
 
     Each evaluation of the trainer's loop, and one at the horizon, is a report: ``eval_accuracy`` becomes ``accuracy``,
     and ``train_loss`` is the mean since the last one. ``metric_names`` reports these names only. A run that wants the

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tuner.catalog.training_options import OWN_ITEMS
+from tuner.catalog.training_options import OWN_OPTIONS
 from tuner.core.errors import Place, WorkloadError, wrong
 from tuner.training.adapters.common import (
     Late,
@@ -45,7 +45,9 @@ _KNOWN = (
     "You're resuming from a checkpoint that ended before the epoch ended",  # _catch_up() does what it misses
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 under torch 2.13
 )
-_TODO = {name: f"Read run.recipe[{name!r}] where you build the data or the module, before fit()." for name in OWN_ITEMS}
+_TODO = {
+    name: f"Read run.training[{name!r}] where you build the data or the module, before fit()." for name in OWN_OPTIONS
+}
 
 
 def fit(
@@ -59,7 +61,7 @@ def fit(
     trainer_options: Mapping[str, Any] | None = None,
     metric_names: Sequence[str] | None = None,
 ) -> None:
-    """Train a ``LightningModule`` as a run: with its optimizer, schedule, horizon, device and recipe.
+    """Train a ``LightningModule`` as a run: with its optimizer, schedule, horizon, device and training options.
 
     Each validation of Lightning's loop, and one at the horizon, is a report of what the module has logged, under the
     names it logs (``val_accuracy``); ``train_loss`` is the mean since the last one. ``metric_names`` reports these
@@ -67,7 +69,7 @@ def fit(
     that wants the test split calls ``Trainer.test``, where there is a test data loader.
 
     Raises:
-        WorkloadError: lightning is missing, or the recipe or an option cannot be honoured.
+        WorkloadError: lightning is missing, or the training or an option cannot be honoured.
     """
     ours = any(cls.__module__.startswith("pytorch_lightning") for cls in type(module).__mro__)
     lightning = package("pytorch_lightning" if ours else "lightning.pytorch", "lightning")
@@ -155,7 +157,7 @@ class _Follower:
     def _check(self) -> None:
         refuse(self.run, _TODO)
         if (self.average is not None or self.bundle.switches) and running_norms(self.module):
-            what = f"average: {self.run.recipe['average']}" if self.average is not None else self.run.setting.family
+            what = f"average: {self.run.training['average']}" if self.average is not None else self.run.setting.family
             found = f"has BatchNorm, and {what} evaluates other weights than those that gave its statistics"
             todo = "Use another norm, or leave this out of the study."
             raise WorkloadError(wrong(_PLACE, found, "a module whose statistics fit the weights", todo))

@@ -24,19 +24,19 @@ class Bundle:
     """One torch optimizer for each named model, that are stepped, switched, saved and scheduled together.
 
     A single model's is named ``main``; a GAN's two are ``generator`` and ``discriminator``, and
-    ``bundle["generator"]`` is the bundle of that one alone. The recipe's accumulation, clipping and (for float16) loss
-    scaling happen in ``backward`` and ``step``. The learning rate and the momentum that a param group was built with
+    ``bundle["generator"]`` is the bundle of that one alone. Accumulation, clipping and (for float16) loss scaling
+    happen in ``backward`` and ``step``. The learning rate and the momentum that a param group was built with
     are its base values: a schedule's multipliers act on them, so groups may have learning rates of their own.
     """
 
     def __init__(
         self,
         parts: Mapping[str, torch.optim.Optimizer],
-        recipe: Mapping[str, Scalar] | None = None,
+        training: Mapping[str, Scalar] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         assert parts, "a bundle needs at least one optimizer"
-        values, place = complete(recipe or {}), torch.device(device)
+        values, place = complete(training or {}), torch.device(device)
         self._steppers = {name: _Stepper(part, values, place) for name, part in parts.items()}
         self._alone = len(parts) == 1
         self.train()
@@ -144,13 +144,13 @@ class Bundle:
 class _Stepper:
     """One optimizer with what stands between its gradients and its update."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, recipe: Mapping[str, Scalar], device: torch.device) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, training: Mapping[str, Scalar], device: torch.device) -> None:
         self.optimizer = optimizer
         self.base = [_base(group) for group in optimizer.param_groups]
         self._params: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
-        self._clip_norm, self._clip_value = float(recipe["clip_norm"]), float(recipe["clip_value"])
-        self._accumulation = int(recipe["accumulation"])
-        self._scaler = torch.amp.GradScaler(device.type) if recipe["precision"] == "float16" else None
+        self._clip_norm, self._clip_value = float(training["clip_norm"]), float(training["clip_value"])
+        self._accumulation = int(training["accumulation"])
+        self._scaler = torch.amp.GradScaler(device.type) if training["precision"] == "float16" else None
         self._calls = self.updates = 0
         self._heard = False
 

@@ -92,7 +92,7 @@ def prodigy(values: Values, found: Sequence[Group]) -> torch.optim.Optimizer:
     scales = sorted({group.scale for group in found})
     if len(scales) > 1:
         raise InputError(
-            "optimizer family prodigy takes one learning rate for all parameters; the recipe multiplies it by "
+            "optimizer family prodigy takes one learning rate for all parameters; the training options multiply it by "
             f"{', '.join(f'{scale:g}' for scale in scales)}. Remove layer_decay and the multipliers."
         )
     options = {"betas": _betas(values), "eps": values["eps"], "d0": values["d0"], "d_coef": values["d_coef"]}

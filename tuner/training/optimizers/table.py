@@ -57,23 +57,25 @@ def build(
 ) -> Bundle:
     """Build the optimizer of a setting for a model, or one for each of several named models.
 
-    ``horizon`` is the number of optimizer steps. What is not given has the family's default. The recipe's rule for the
-    batch size multiplies every learning rate.
+    ``horizon`` is the number of optimizer steps. What is not given has the family's default. The rule for the batch
+    size multiplies every learning rate.
 
     Raises:
         InputError: the family or a hyperparameter is unknown, a value is out of its bounds, the family cannot do what
-            the recipe asks, or its package is not installed.
-        WorkloadError: a model has no trainable parameter, or a pattern of the recipe matches none.
+            a training option asks, or its package is not installed.
+        WorkloadError: a model has no trainable parameter, or a pattern of the training options matches none.
     """
     values = family(setting.family).complete(setting.hyperparameters)
-    recipe = complete(setting.recipe)
-    factor, make = learning_rate_factor(recipe), builder(setting.family)
+    training = complete(setting.training)
+    factor, make = learning_rate_factor(training), builder(setting.family)
     models = {MAIN: model} if isinstance(model, nn.Module) else model
     parts = {}
     if not isinstance(model, nn.Module):
-        check_patterns([f"{n}.{p}" for n, m in models.items() for p, _ in m.named_parameters()], recipe, "these models")
+        check_patterns(
+            [f"{n}.{p}" for n, m in models.items() for p, _ in m.named_parameters()], training, "these models"
+        )
     for name, module in models.items():
-        inside = groups(module, recipe, "" if module is model else name)
+        inside = groups(module, training, "" if module is model else name)
         found = tuple(replace(group, scale=group.scale * factor) for group in inside)
         parts[name] = make(values, found, horizon)
-    return Bundle(parts, recipe, device)
+    return Bundle(parts, training, device)

@@ -33,15 +33,16 @@ class Workload(ABC):
     ``has_test`` says that ``evaluate`` knows the split ``test``; without it no test result is ever asked for.
     ``horizon``, ``{"epochs": 30}`` or ``{"steps": 5000}``, is how long a study trains that does not say it.
 
-    ``recipe`` is what a study takes for granted that does not say it: ``{"clip_norm": 1.0}`` (see
-    :mod:`tuner.catalog.training_options`). A workload that can train with other batch sizes gives ``batch_size`` a
-    value on the class and reads ``self.batch_size`` (``steps_per_epoch`` too); so with ``label_smoothing``. Both are
-    set before each run; None refuses to have them set. ``device`` and ``precision`` are set before ``setup``.
+    ``training`` holds the training options that a study takes for granted if it does not say them, as in
+    ``{"clip_norm": 1.0}`` (see :mod:`tuner.catalog.training_options`; ``recipe``, its earlier name, is read too). A
+    workload that can train with other batch sizes gives ``batch_size`` a value on the class and reads
+    ``self.batch_size`` (``steps_per_epoch`` too); so with ``label_smoothing``. Both are set before each run; None
+    refuses to have them set. ``device`` and ``precision`` are set before ``setup``.
     """
 
     metric: str = ""
     direction: str = ""
-    recipe: Mapping[str, Scalar] = {}
+    training: Mapping[str, Scalar] = {}
     batch_size: int | None = None
     label_smoothing: float | None = None
     eval_every_steps: int | None = None
@@ -119,13 +120,13 @@ class Workload(ABC):
             return type(batch)(self.to_device(item) for item in batch)
         return batch
 
-    def place(self, device: torch.device, recipe: Mapping[str, Scalar]) -> None:
-        """Take device and recipe of the next run, and set up if that was not done for this device. For the loop.
+    def place(self, device: torch.device, training: Mapping[str, Scalar]) -> None:
+        """Take device and training options of the next run, and set up if this device was not yet. For the loop.
 
         Raises:
-            WorkloadError: the recipe sets a batch size or a label smoothing that this workload does not take.
+            WorkloadError: the training options set a batch size or a label smoothing that this workload does not take.
         """
-        values = complete(recipe)
+        values = complete(training)
         self._own = size, smoothing = self.own
         self.device, self.precision = device, str(values["precision"])
         if size is None and values["batch_size"]:
@@ -149,15 +150,25 @@ class Workload(ABC):
 
     @property
     def granted(self) -> dict[str, Scalar]:
-        """The recipe that it takes for granted, batch size and label smoothing of its own included."""
+        """The training options that it takes for granted, batch size and label smoothing of its own included."""
         size, smoothing = self.own
         own: dict[str, Scalar] = {} if size is None else {"batch_size": size, "batch_reference": size}
         own |= {} if smoothing is None else {"label_smoothing": smoothing}
-        return {**own, **self.recipe}
+        return {**own, **self._stated}
+
+    @property
+    def _stated(self) -> Mapping[str, Scalar]:
+        """The training options that the class states, under the name of now or the earlier one."""
+        earlier: Mapping[str, Scalar] = getattr(self, "recipe", {})
+        if earlier and self.training:
+            place = Place(f"workload {type(self).__name__}")
+            found = "has training and recipe, which is the earlier name of training"
+            raise WorkloadError(wrong(place, found, "one of the two", "Keep training."))
+        return earlier or self.training
 
     def _refuses(self, name: str, value: Scalar, expected: str) -> WorkloadError:
         place = Place(f"workload {type(self).__name__}")
-        return WorkloadError(wrong(place, f"does not take {name} = {value}", expected, f"Leave out recipe.{name}."))
+        return WorkloadError(wrong(place, f"does not take {name} = {value}", expected, f"Leave out training.{name}."))
 
 
 def shuffled(size: int, batch_size: int, epoch: int, seed: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:

@@ -35,7 +35,7 @@ class CharTransformer(Workload):
     direction = "minimize"
     has_test = True
     horizon: Mapping[str, float] | None = {"steps": 200}
-    recipe: Mapping[str, Scalar] = {"clip_norm": 1.0}
+    training: Mapping[str, Scalar] = {"clip_norm": 1.0}
     batch_size: int = 32
 
     def __init__(

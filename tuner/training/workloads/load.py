@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from tuner.catalog.training_options import OWN_ITEMS
+from tuner.catalog.training_options import OWN_OPTIONS
 from tuner.core.errors import Place, WorkloadError, wrong
 from tuner.core.records import WorkloadRef
 from tuner.core.values import Scalar
@@ -29,14 +29,15 @@ _CACHE: dict[tuple[str, str, str], Target] = {}
 class Description:
     """What a study has to know of a workload. A function tells nothing of itself: everything is None.
 
-    ``recipe`` is what the workload takes for granted; ``takes`` are the items that it has to honour itself, and does.
+    ``training`` holds the training options that it takes for granted; ``takes`` are the ones that it has to honour
+    itself, and does.
     """
 
     metric: str | None = None
     direction: str | None = None
     has_test: bool | None = None
     horizon: Mapping[str, float] | None = None
-    recipe: Mapping[str, Scalar] = field(default_factory=dict)
+    training: Mapping[str, Scalar] = field(default_factory=dict)
     takes: frozenset[str] | None = None
 
 
@@ -58,7 +59,7 @@ def load(ref: WorkloadRef) -> Target:
 def describe(target: Target) -> Description:
     """Return the metric, its direction, whether there is a test split, and a horizon, as far as the workload says."""
     if isinstance(target, Workload):
-        takes = frozenset(name for name, own in zip(OWN_ITEMS, target.own, strict=True) if own is not None)
+        takes = frozenset(name for name, own in zip(OWN_OPTIONS, target.own, strict=True) if own is not None)
         return Description(target.metric, target.direction, target.has_test, target.horizon, target.granted, takes)
     return Description()
 

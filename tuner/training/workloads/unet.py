@@ -150,7 +150,7 @@ class _UNet(nn.Module):
     """Three levels with skip connections and learned up-sampling (Ronneberger et al. 2015), convolutions padded.
 
     GroupNorm (Wu and He 2018) in the place of BatchNorm: what the model does then depends neither on the batch
-    size, which a recipe may search, nor on averages that are not trained. The head begins with the classes' shares
+    size, which a study may search, nor on averages that are not trained. The head begins with the classes' shares
     (Lin et al. 2017, section 4.1): otherwise many seeds learn for a hundred steps that most pixels are background.
     """
 

@@ -9,7 +9,7 @@ import pytest
 from analysis.records import Book, make_spec
 
 from tuner.analysis.searched.best_settings import BEST, best_settings, started_from
-from tuner.config.initial_settings import Known
+from tuner.config.initial_settings import InitialSetting
 from tuner.core.records import Horizon, Outcome, Source, TrialRecord
 from tuner.study_records import StudyRecords
 
@@ -23,12 +23,12 @@ def book(**changes: Any) -> Book:
     return Book(make_spec(budget={"trials_per_arm": 6}, **changes)).search(VALUES)
 
 
-def best(found: Book, *families: str, workload: str = "my.work:Load") -> tuple[Known, ...]:
+def best(found: Book, *families: str, workload: str = "my.work:Load") -> tuple[InitialSetting, ...]:
     return best_settings(found.records, families or ("sgdm", "adamw"), workload)
 
 
-def indices(known: tuple[Known, ...]) -> list[str]:
-    return [" ".join(entry.origin.split()[2:5]).rstrip(":") for entry in known]
+def indices(settings: tuple[InitialSetting, ...]) -> list[str]:
+    return [" ".join(entry.origin.split()[2:5]).rstrip(":") for entry in settings]
 
 
 def test_the_best_three_of_each_arm_in_the_metrics_direction() -> None:
@@ -38,7 +38,7 @@ def test_the_best_three_of_each_arm_in_the_metrics_direction() -> None:
 
 
 def test_only_wanted_families() -> None:
-    assert {known.family for known in best(book(), "adamw")} == {"adamw"}
+    assert {one.family for one in best(book(), "adamw")} == {"adamw"}
     assert best(book(), "lion") == ()
 
 
@@ -61,12 +61,12 @@ def test_shorter_runs_do_not_count() -> None:
 
 def test_it_reads_back_as_the_same_setting() -> None:
     found = book()
-    known = best(found)
-    again = make_spec(known=[entry.to_json() for entry in known])
+    settings = best(found)
+    again = make_spec(initial_settings=[entry.to_json() for entry in settings])
     trial = next(t for t in found.trials if (t.arm, t.index) == ("sgdm", 1))
     assert again.space.arm("sgdm").earlier[0] == trial.setting
-    assert again.known == known
-    assert all(entry.found is Source.EARLIER for entry in known)
+    assert again.initial_settings == settings
+    assert all(entry.found is Source.EARLIER for entry in settings)
 
 
 @pytest.mark.parametrize(
@@ -77,23 +77,23 @@ def test_it_reads_back_as_the_same_setting() -> None:
     ],
 )
 def test_what_belongs_to_a_workload_stays_with_it(workload: str, kept: dict[str, Any]) -> None:
-    recipe = {"clip_norm": 2.0, "batch_size": 64, "multipliers": {"head.*": 3.0}}
-    found = book(recipe=recipe, workload_recipe={"average": "ema", "label_smoothing": 0.1})
-    known = best(found, "sgdm", workload=workload)[0]
-    assert {k: v for k, v in known.written["recipe"].items() if k != "ema_decay"} == kept
-    assert ("on my.work:Load" in known.origin) == (workload != "my.work:Load")
+    training = {"clip_norm": 2.0, "batch_size": 64, "multipliers": {"head.*": 3.0}}
+    found = book(training=training, workload_training={"average": "ema", "label_smoothing": 0.1})
+    initial = best(found, "sgdm", workload=workload)[0]
+    assert {k: v for k, v in initial.written["training"].items() if k != "ema_decay"} == kept
+    assert ("on my.work:Load" in initial.origin) == (workload != "my.work:Load")
 
 
 def test_what_a_study_started_from_is_counted_by_what_was_tried() -> None:
-    known = [entry.to_json() for entry in best(book())]
-    spec = make_spec(known=known, warm_start=["toy-1", "other"])
+    settings = [entry.to_json() for entry in best(book())]
+    spec = make_spec(initial_settings=settings, warm_start=["toy-1", "other"])
     assert started_from(StudyRecords.of(spec, [], [])) == {"toy-1": 0, "other": 0}
-    named = [{**entry, "origin": entry["origin"].replace("study toy,", "study toy-1,")} for entry in known]
-    spec = make_spec(known=named, warm_start=["toy-1", "other"])
+    named = [{**entry, "origin": entry["origin"].replace("study toy,", "study toy-1,")} for entry in settings]
+    spec = make_spec(initial_settings=named, warm_start=["toy-1", "other"])
     tried = [
         TrialRecord(arm.arm, i, arm.source_of(setting), setting, {})
         for arm in spec.arms
-        for i, setting in enumerate(arm.known[:3])
+        for i, setting in enumerate(arm.initial_settings[:3])
     ]
     assert [trial.source for trial in tried].count(Source.EARLIER) == 3
     assert started_from(StudyRecords.of(spec, tried, [])) == {"toy-1": 3, "other": 0}

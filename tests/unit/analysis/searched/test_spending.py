@@ -112,7 +112,7 @@ class TestEqualBudgets:
         )
         book = cut(budget={"hours": 1})
         texts = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
-        assert "Only the first 1.11 full runs of each arm's budget are compared" in texts["budget_cut"]
+        assert "Only the first 1.11 full runs of each arm are compared" in texts["budget_cut"]
 
     def test_nothing_is_said_of_a_budget_that_was_spent(self) -> None:
         book = climb({arm: [(i, 9, 0.5 + i / 10) for i in range(4)] for arm in ("sgdm", "adamw")})

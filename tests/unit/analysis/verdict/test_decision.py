@@ -260,13 +260,13 @@ class TestEvidence:
         assert "lower edge" in texts[0]
 
     def test_an_edge_beyond_which_nothing_lies_is_none(self) -> None:
-        book = started(recipe={"label_smoothing": {"low": 0, "high": 0.2}, "clip_norm": {"low": 0.1, "high": 9}})
+        book = started(training={"label_smoothing": {"low": 0, "high": 0.2}, "clip_norm": {"low": 0.1, "high": 9}})
         trial = next(t for t in book.trials if (t.arm, t.index) == ("adamw", 2))
-        edges = dict(trial.coordinates) | {"recipe.label_smoothing": 0.0, "recipe.clip_norm": 0.1}
+        edges = dict(trial.coordinates) | {"training.label_smoothing": 0.0, "training.clip_norm": 0.1}
         book.trials = [replace(t, coordinates=edges) if t is trial else t for t in book.trials]
         book.confirm({"sgdm": spread(0.9), "adamw": spread(0.95, seed=1)})
         texts = [c.text for c in Analysis(book.records).evidence.caveats if c.code == "edge_of_range"]
-        assert [text.split(" = ")[0] for text in texts] == ["recipe.clip_norm"]
+        assert [text.split(" = ")[0] for text in texts] == ["training.clip_norm"]
 
     def test_a_schedule_that_followed_the_metric_is_named(self) -> None:
         book = started(space={**SPACE, "schedule": {"kind": "plateau", "signal": "validation"}})
