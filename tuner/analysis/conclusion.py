@@ -158,7 +158,7 @@ def _verdict(records: StudyRecords, state: Contest) -> Verdict:
     if samples.barren:
         reason = "every run on fresh seeds diverged or failed"
         why = _why(records, state)
-        text = f"Inconclusive: {reason}, so nothing tells the arms apart. {state.recommended} is named: {why}."
+        text = f"Inconclusive: {reason}, so nothing tells the arms apart. {state.recommended} is named because {why}."
         return Verdict(VerdictKind.INCONCLUSIVE, None, None, None, text, reason)
     verdict = verdict_of(spec, state)
     bad = [arm for arm in state.alive if not samples.measured(arm) and np.isneginf(samples.scores[arm]).any()]
@@ -171,18 +171,18 @@ def _why(records: StudyRecords, state: Contest) -> str:
     if state.kind is VerdictKind.WINNER:
         return "it beat every other arm on fresh seeds"
     if state.kind is VerdictKind.TIE and not all_in_catalog(spec, state.alive):
-        return "no practical difference to the best; it is the faster one, or else has the better mean"
+        return "it is as good as the best in practice, and the fastest, or else has the best mean"
     if state.kind is VerdictKind.TIE:
-        return "no practical difference to the best; it is the cheapest (optimizer state, settings to tune, time)"
+        return "it is as good as the best in practice, and the cheapest (optimizer state, settings to tune, time)"
     if state.kind is VerdictKind.SINGLE and spec.recording and spec.recording.seeds:
-        return "the only arm that was confirmed"
+        return "it is the only arm that was confirmed"
     if state.kind is VerdictKind.SINGLE:
-        return "the only arm with a completed run; its best setting"
+        return "it is the best setting of the only arm with a completed run"
     if not state.samples.barren:
         return "it leads on fresh seeds, though not decisively"
     arm = state.recommended
     searched = arm is not None and (arm, state.chosen[arm]) in records.search_values
-    return "it leads in the search" if searched else "the first of the arms, for no completed run compares them"
+    return "it leads in the search" if searched else "it is the first of the arms, and no completed run compares them"
 
 
 def _expected(row: ArmRow) -> Expected:

@@ -11,6 +11,7 @@ from tuner.analysis.evidence import Caveat, CaveatCode
 from tuner.analysis.verdict.contest import Contest, pair_rows
 from tuner.analysis.verdict.decision import FEWEST_PAIRS
 from tuner.core.records import Outcome, Phase
+from tuner.core.values import counted
 from tuner.study_records import StudyRecords
 
 Caveats = list[Caveat]
@@ -22,30 +23,30 @@ def recorded_seeds(records: StudyRecords, state: Contest) -> Caveats:
         return [
             Caveat(
                 CaveatCode.NOT_CONFIRMED,
-                "No setting was confirmed on fresh seeds: the value is the search's, too rosy.",
+                "No setting was confirmed on fresh seeds: the value is the best of the search, so probably too good.",
             )
         ]
     caveats = []
     pairs = {(a, b): len(pair_rows(state, a, b)) for a, b in combinations(state.chosen, 2)}
     if pairs and min(pairs.values()) < FEWEST_PAIRS:
         (a, b), least = min(pairs.items(), key=lambda item: item[1])
-        text = f"{a} and {b} have {least} seeds in common: fewer than {FEWEST_PAIRS} pairs cannot reach p = 0.05."
+        shared = counted(least, "seed")
+        text = f"{a} and {b} share {shared}: with fewer than {FEWEST_PAIRS} pairs no p-value can reach 0.05."
         caveats.append(Caveat(CaveatCode.FEW_SEEDS, text))
     caveats += _unshared(state)
     finalists = [run for run in records.runs if state.chosen.get(run.spec.arm) == run.spec.trial]
     lost = sum(run.spec.phase is Phase.CONFIRM and run.outcome is Outcome.LOST for run in finalists)
     if lost:
-        caveats.append(
-            Caveat(CaveatCode.LOST_RUNS, f"Confirmation runs lost with their machine, and missing here: {lost}.")
-        )
+        text = f"Confirmation runs that were lost with their machine and are missing here: {lost}."
+        caveats.append(Caveat(CaveatCode.LOST_RUNS, text))
     searched, confirmed = (
         {run.spec.seed for run in finalists if run.spec.phase is phase} for phase in (Phase.EXPLORE, Phase.CONFIRM)
     )
     stale = searched & confirmed
     if stale:
         text = (
-            f"Confirmation and search share seeds ({', '.join(map(str, sorted(stale)[:5]))}): what won the search by"
-            " luck is lucky there again."
+            f"Confirmation and search share seeds ({', '.join(map(str, sorted(stale)[:5]))}): a setting that"
+            " won the search by luck is lucky there again."
         )
         caveats.append(Caveat(CaveatCode.SEEDS_NOT_FRESH, text))
     return caveats
@@ -59,7 +60,7 @@ def _unshared(state: Contest) -> Caveats:
     common, total = int(have.all(axis=0).sum()), int(have.any(axis=0).sum())
     if common == total:
         return []
-    text = f"The arms were not confirmed on the same seeds: {common} of {total} are common to all. Pairs take theirs."
+    text = f"Not all arms were confirmed on the same seeds ({common} of {total} are): each pair uses those it shares."
     return [Caveat(CaveatCode.UNSHARED_SEEDS, text)]
 
 
@@ -69,7 +70,7 @@ def recorded_trials(records: StudyRecords, state: Contest) -> Caveats:
     confirmed = {(run.spec.arm, run.spec.trial) for run in records.in_phase(Phase.CONFIRM)}
     out = [arm for arm in records.arms if arm not in state.chosen]
     if out and confirmed:
-        text = f"No run of {', '.join(out)} is of the phase confirm: not compared."
+        text = f"No run of {', '.join(out)} has the phase confirm: not compared."
         caveats.append(Caveat(CaveatCode.ARM_NOT_CONFIRMED, text))
     elif out:
         caveats.append(Caveat(CaveatCode.ARM_WITHOUT_RESULT, f"No run of {', '.join(out)} completed: not compared."))
@@ -83,14 +84,14 @@ def recorded_trials(records: StudyRecords, state: Contest) -> Caveats:
     chosen = [arm for arm, trial in state.chosen.items() if (arm, trial) not in explored]
     if chosen and confirmed:
         text = (
-            f"The search that led to the setting of {', '.join(chosen)} is not recorded: how much luck chose it cannot"
-            " be seen; of several, the one with most seeds stands for the arm."
+            f"The search that led to the setting of {', '.join(chosen)} is not recorded, so how lucky it was cannot be"
+            " told. Of several settings, the one with most seeds stands for the arm."
         )
         caveats.append(Caveat(CaveatCode.SEARCH_NOT_RECORDED, text))
     counts = {arm: len({run.spec.trial for run in records.search_runs[arm]}) for arm in records.arms}
     if len(set(counts.values())) > 1 and any(counts.values()):
         sizes = ", ".join(f"{arm} {count}" for arm, count in counts.items())
-        text = f"Arms were searched with different numbers of trials ({sizes}): more trials have more luck."
+        text = f"Arms were searched with different numbers of trials ({sizes}): more trials are more chances of luck."
         caveats.append(Caveat(CaveatCode.UNEQUAL_TRIALS, text))
     return caveats
 
@@ -101,4 +102,4 @@ def recorded_failures(records: StudyRecords) -> Caveats:
     if not counts:
         return []
     where = ", ".join(f"{arm} {count}" for arm, count in sorted(counts.items()))
-    return [Caveat(CaveatCode.FAILED_RUNS, f"Runs failed ({where}); in the confirmation they count as lost pairs.")]
+    return [Caveat(CaveatCode.FAILED_RUNS, f"Runs failed ({where}); in the confirmation each one loses its pair.")]

@@ -83,6 +83,16 @@ def derive_seed(*parts: Any) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun: whole numbers exactly, others to three significant digits.
+
+    >>> counted(1, "run"), counted(0, "fresh seed"), counted(1200, "trial"), counted(1.2345, "full run")
+    ('1 run', '0 fresh seeds', '1,200 trials', '1.23 full runs')
+    """
+    text = f"{number:,}" if isinstance(number, int) else f"{number:.3g}"
+    return f"{text} {noun}{'s' * (text != '1')}"
+
+
 def short(value: Scalar | None) -> str:
     """Return a value as text: a float with four significant digits, "-" for None.
 

@@ -80,7 +80,7 @@ class TestTuningCurves:
         [
             ((0.1, 0.2, 0.3), Source.RANDOM, "at least 4"),
             ((0.1, 0.2, 0.3, 0.4), Source.MODEL, "0 independent"),
-            ((0.1, 0.2, 0.3, 0.4, Outcome.PRUNED), Source.SOBOL, "selected"),
+            ((0.1, 0.2, 0.3, 0.4, Outcome.PRUNED), Source.SOBOL, "chosen by early results"),
             ((BAD, BAD, BAD, BAD), Source.SOBOL, "all 4 independent trials diverged"),
         ],
     )

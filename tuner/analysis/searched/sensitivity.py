@@ -16,7 +16,7 @@ from tuner.analysis.searched.points import Point, Points, rate_dimension
 from tuner.config.space import Dimension
 from tuner.config.spec import StudySpec
 from tuner.core.records import Outcome
-from tuner.core.values import short
+from tuner.core.values import counted, short
 
 FEWEST = 5
 """A width takes at least this many completed trials."""
@@ -65,7 +65,8 @@ def sensitivity(
     name = dimension.name
     rows = [(_rate(p, name), p.value * sign) for p in points if p.value is not None and _rate(p, name) is not None]
     if len(rows) < FEWEST:
-        return Sensitivity(arm, name, len(rows), reason=f"{len(rows)} completed trials; it takes at least {FEWEST}")
+        trials = counted(len(rows), "completed trial")
+        return Sensitivity(arm, name, len(rows), reason=f"{trials}, and a range takes at least {FEWEST}")
     scores = np.array([score for _, score in rows])
     rates = np.array([rate for rate, _ in rows], dtype=float)
     if tolerance is None or tolerance <= 0:
@@ -104,13 +105,14 @@ def in_words(found: Sensitivity) -> str:
     """Say it in a sentence.
 
     >>> in_words(Sensitivity("sgd", "learning_rate", 8, 0.01, 0.3, 0.1, 1.0, 1.0, 4.0, 3))
-    'rates from 0.1 to 1 (1 of 4 decades searched) came within 0.01 of the best: 3 of 8 trials'
+    'rates from 0.1 to 1 came within 0.01 of the best value (1 of 4 decades searched, 3 of 8 trials)'
     """
     if found.decades is None or found.searched is None:
         return found.reason
-    span = f"rates from {short(found.low)} to {short(found.high)}" if found.good > 1 else f"only {short(found.best)}"
-    width = f"{found.decades:.2g} of {found.searched:.2g} decades searched"
-    text = f"{span} ({width}) came within {short(found.tolerance)} of the best: {found.good} of {found.n} trials"
+    span = f"rates from {short(found.low)} to {short(found.high)}"
+    span = span if found.good > 1 else f"only the best rate, {short(found.best)},"
+    width = f"{found.decades:.2g} of {found.searched:.2g} decades searched, {found.good} of {found.n} trials"
+    text = f"{span} came within {short(found.tolerance)} of the best value ({width})"
     if found.cliff is not None:
         text += f"; the nearest diverged trial lies {found.cliff:.2g} decades above the best rate"
     return text

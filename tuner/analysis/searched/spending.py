@@ -77,9 +77,9 @@ def _paid(records: StudyRecords, arm: str) -> Iterator[tuple[RunRecord, float]]:
 def unequal(costs: Mapping[str, float]) -> str:
     """Say what budgets that were moved on purpose leave to be claimed.
 
-    >>> unequal({"sgdm": 6.0, "adamw": 18.0}).partition(":")[0]
-    "sgdm got 6, adamw 18 full runs' worth"
+    >>> unequal({"sgdm": 6.0, "adamw": 18.0})
+    'sgdm got 6, adamw 18 full runs, and a verdict about families needs equal budgets'
     """
     (first, least), *rest = costs.items()
     got = ", ".join([f"{first} got {least:.3g}", *(f"{arm} {cost:.3g}" for arm, cost in rest)])
-    return f"{got} full runs' worth: the claim is about these settings; which family is better needs equal budgets"
+    return f"{got} full runs, and a verdict about families needs equal budgets"

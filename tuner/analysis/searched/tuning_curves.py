@@ -16,6 +16,7 @@ import numpy as np
 from tuner.analysis.searched.points import Point, Points
 from tuner.config.spec import StudySpec
 from tuner.core.records import Outcome, Source
+from tuner.core.values import counted
 
 FEWEST = 4
 """A curve takes at least this many independent trials."""
@@ -98,10 +99,13 @@ def tuning_curve(arm: str, points: Sequence[Point], sign: int) -> TuningCurve:
 def _why_not(n: int, short: int, bad: int) -> str:
     """Why these trials give no curve; empty if they do."""
     if short:
-        rest = "none of them did" if short == n else "those that did were selected"
-        return f"{short} of {n} independent trials never reached the full horizon, {rest}; fidelity: full shows a curve"
+        if short == n:
+            return f"none of {counted(n, 'independent trial')} reached the full horizon; fidelity: full gives a curve"
+        reached = f"only {n - short} of {n} independent trials reached the full horizon, chosen by early results"
+        return f"{reached}; fidelity: full gives a curve"
     if n < FEWEST:
-        return f"{n} independent trials (Sobol or random) at the full horizon; a curve takes at least {FEWEST}"
+        trials = counted(n, "independent trial")
+        return f"{trials} (Sobol or random) at the full horizon, and a curve takes at least {FEWEST}"
     return f"all {n} independent trials diverged or failed" if bad == n else ""
 
 
@@ -109,9 +113,9 @@ def _how_independent(points: Sequence[Point]) -> str:
     """What to know about a curve of trials that are not known to be random draws; empty for random ones."""
     sources = {point.trial.source for point in points}
     if Source.RECORDED in sources:
-        return "The recording does not say how they were proposed: the bands hold if it was at random"
+        return "The recording does not say how they were proposed; the bands hold if it was at random"
     if Source.SOBOL in sources:
-        return "Sobol points are spread more evenly than independent draws: the bands are approximate, usually too wide"
+        return "Sobol points lie more evenly than independent draws, so the bands are approximate, usually too wide"
     return ""
 
 

@@ -20,7 +20,7 @@ from tuner.analysis.verdict.looks import smallest_decisive
 from tuner.analysis.verdict.samples import differences, mean, present
 from tuner.catalog.families import UNKNOWN
 from tuner.config.spec import StudySpec
-from tuner.core.values import short
+from tuner.core.values import counted, short
 
 FEWEST_PAIRS = 6
 """With fewer pairs no sign-flip test can reach p = 0.05."""
@@ -149,20 +149,20 @@ def _winner_sentence(spec: StudySpec, state: Contest) -> str:
     gap = gaps[nearest]
     beaten = nearest if len(others) == 1 else f"every other arm (the nearest is {nearest})"
     return (
-        f"The settings of {best} are better than those of {beaten}: by {short(float(gap.mean()))} in {spec.metric} "
-        f"on {len(gap)} common fresh seeds."
+        f"The settings of {best} are better than those of {beaten}: {spec.metric} improves by "
+        f"{short(float(gap.mean()))} on average over {len(gap)} shared fresh seeds."
     )
 
 
 def _winner_reason(state: Contest) -> str:
     assert state.reached is not None
-    when = ", ".join(f"{arm} after {seeds} seeds" for arm, seeds in state.dropped.items())
+    when = ", ".join(f"{arm} after {counted(seeds, 'seed')}" for arm, seeds in state.dropped.items())
     return f"beaten in the paired sign-flip test: {when}"
 
 
 def _tie_sentence(spec: StudySpec, state: Contest) -> str:
     arms = " and ".join(state.alive) if len(state.alive) == 2 else ", ".join(state.alive)
-    best = "the cheapest of them" if all_in_catalog(spec, state.alive) else "the faster, else the better on average"
+    best = "the cheapest of them" if all_in_catalog(spec, state.alive) else "the fastest, or else the best on average"
     return (
         f"No practical difference between {arms}: {spec.metric} differs by less than {short(state.min_effect)}. "
         f"{state.recommended} is recommended as {best}."
@@ -170,15 +170,16 @@ def _tie_sentence(spec: StudySpec, state: Contest) -> str:
 
 
 def _tie_reason(state: Contest) -> str:
-    source = "as asked" if state.min_effect_given else "one standard deviation of the seed noise"
-    return f"equivalent within ±{short(state.min_effect)} ({source}) by two one-sided tests"
+    source = "as set" if state.min_effect_given else "one standard deviation of the noise between seeds"
+    return f"equivalent within ±{short(state.min_effect)} ({source}) by two one-sided tests (TOST)"
 
 
 def _open(spec: StudySpec, state: Contest) -> Verdict:
     leader = state.recommended
     if state.samples.empty:
         done = "nothing was trained on fresh seeds" if not state.looks else "no run on fresh seeds has ended yet"
-        text = f"Inconclusive: {done}. {leader} had the best value in the search, which favours lucky runs."
+        lucky = f"{leader} has the best value of the search, but the best of many trials is partly luck"
+        text = f"Inconclusive: {done}. {lucky}."
         return Verdict(VerdictKind.INCONCLUSIVE, None, None, None, text, done)
     needed = seeds_needed(spec, state)
     reasons = [_progress(state), _floor(spec, state)]
@@ -191,17 +192,17 @@ def _open(spec: StudySpec, state: Contest) -> Verdict:
     means = {arm: mean(row) for arm, row in state.samples.at().items()}
     rivals = [arm for arm in state.alive if arm != leader]
     nearest = max(rivals, key=lambda arm: means[arm])
-    advice = f" About {needed} seeds per arm in all would settle it." if needed else ""
-    text = f"Inconclusive: {leader} leads {nearest} on fresh seeds, but not by enough to be sure.{advice}"
+    advice = f" About {needed} seeds per arm in total would settle it." if needed else ""
+    text = f"Inconclusive: {leader} leads {nearest} on fresh seeds, but not by enough to rule out chance.{advice}"
     return Verdict(VerdictKind.INCONCLUSIVE, None, None, needed, text, reason)
 
 
 def _progress(state: Contest) -> str:
     """How far the confirmation has come."""
     if state.ahead is None:
-        return f"neither better nor equivalent after {len(state.samples.seeds)} seeds per arm"
+        return f"neither better nor equivalent after {counted(len(state.samples.seeds), 'seed')} per arm"
     seen = min(int(state.samples.ended[arm].sum()) for arm in state.alive)
-    return f"the confirmation is not finished: {seen} of {state.ahead.seeds} seeds per arm"
+    return f"the confirmation is not finished: {seen} of {state.ahead.seeds} seeds per arm have ended"
 
 
 def _floor(spec: StudySpec, state: Contest) -> str:
@@ -210,4 +211,4 @@ def _floor(spec: StudySpec, state: Contest) -> str:
     least = smallest_decisive(planned.level)
     if planned.seeds >= least:
         return ""
-    return f"{planned.seeds} pairs can never be significant at {spec.confirmation.alpha:g}: it takes {least}"
+    return f"{counted(planned.seeds, 'pair')} can never be significant at {spec.confirmation.alpha:g}: it takes {least}"

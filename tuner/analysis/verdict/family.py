@@ -34,7 +34,7 @@ from tuner.analysis.verdict.kinds import VerdictKind
 from tuner.catalog.families import UNKNOWN
 from tuner.config.spec import OPTIMISE, StudySpec
 from tuner.core.records import Outcome, Source
-from tuner.core.values import short
+from tuner.core.values import counted, short
 from tuner.study_records import StudyRecords
 
 EXACT_UP_TO = 20_000
@@ -84,10 +84,10 @@ class Searches:
         sizes = [len(self.scores[arm]) for arm in (a, b)]
         if 2.0 / math.comb(sum(sizes), sizes[0]) <= alpha:
             return ""
-        least = fewest_trials(alpha)
+        trials, least = counted(len(self.scores[few]), "independent trial"), fewest_trials(alpha)
         return (
-            f"{few} has {len(self.scores[few])} independent trials (Sobol or random) at the full horizon, and the luck"
-            f" of a search is judged from {least} at least; raise budget.trials_per_arm, or take sampler: random"
+            f"{few} has {trials} (Sobol or random) at the full horizon, and judging the luck of a search takes at least"
+            f" {least}; raise budget.trials_per_arm, or set sampler: random"
         )
 
 
@@ -95,11 +95,10 @@ def family_verdict(records: StudyRecords, points: Points, state: Contest, verdic
     """Judge the families, given the points of the search and the verdict about the finalists."""
     spec, arms = records.spec, list(state.chosen)
     if state.kind is VerdictKind.SINGLE:
-        return FamilyVerdict(VerdictKind.NOT_ASSESSED, "one arm only: there is no other family to compare it with")
+        return FamilyVerdict(VerdictKind.NOT_ASSESSED, "there is only one arm, so no other family to compare it with")
     if state.samples.empty:
-        return FamilyVerdict(
-            VerdictKind.NOT_ASSESSED, "no finalist was trained on fresh seeds, and a family needs that first"
-        )
+        text = "no finalist was trained on fresh seeds, and a verdict about families needs that first"
+        return FamilyVerdict(VerdictKind.NOT_ASSESSED, text)
     if spec.allocation == OPTIMISE:
         return FamilyVerdict(VerdictKind.NOT_ASSESSED, unequal(records.spent))
     searches = searches_of(points, arms, spec.sign)
@@ -111,14 +110,14 @@ def family_verdict(records: StudyRecords, points: Points, state: Contest, verdic
     if refused:
         return FamilyVerdict(VerdictKind.NOT_ASSESSED, refused)
     if state.kind is not VerdictKind.TIE:
-        text = "the finalists' settings are not told apart yet, so neither are the families"
+        text = "the finalists' settings cannot be told apart yet, so neither can the families"
         return FamilyVerdict(VerdictKind.INCONCLUSIVE, text, seeds_needed=verdict.seeds_needed)
     share = min(share_within(searches.scores[a], searches.scores[b], state.min_effect) for a, b in pairs)
-    within = f"within ±{short(state.min_effect)} in {100 * share:.0f} % of half-samples of the searches"
+    within = f"within ±{short(state.min_effect)} of each other in {100 * share:.0f} % of half-samples of the searches"
     if set(state.alive) == set(arms) and share >= AGREEING:
-        text = f"their finalists tie, and their best trials lie {within}"
+        text = f"the finalists tie, and so do the searches (the best trials lie {within})"
         return FamilyVerdict(VerdictKind.TIE, text, camp=verdict.camp)
-    text = f"the finalists tie, but the luck of the search is larger: the best trials lie {within}"
+    text = f"the finalists tie, but the luck of the search is too large to say more (the best trials lie {within})"
     return FamilyVerdict(VerdictKind.INCONCLUSIVE, text)
 
 
@@ -130,21 +129,27 @@ def _winner(spec: StudySpec, searches: Searches, best: str, rivals: Sequence[str
     tested = {rival: permutation_test(searches.scores[best], searches.scores[rival]) for rival in fit}
     beaten = {rival for rival, (p, gap) in tested.items() if p <= alpha and gap > 0}
     foreign = {rival for rival in rivals if camp is not None and _camp(spec, rival) != camp}
-    agrees = "its finalist won on fresh seeds, and the searches agree over their own luck"
+    won = f"the finalist of {best} won on fresh seeds, and luck in the search does not explain"
     if beaten == set(rivals):
         p = max(p for p, _ in tested.values())
-        return FamilyVerdict(VerdictKind.WINNER, f"{agrees} (permutation p = {p:.2g})", best, camp, p=p)
+        text = f"{won} it (permutation test of the trials, p = {p:.2g})"
+        return FamilyVerdict(VerdictKind.WINNER, text, best, camp, p=p)
     if foreign and foreign <= beaten:
         p = max(tested[rival][0] for rival in foreign)
         same = ", ".join(sorted(set(rivals) - beaten))
-        text = f"{agrees} against every arm of another camp (permutation p = {p:.2g}), not against {same}"
+        text = (
+            f"{won} its lead over any arm of another camp (permutation test of the trials, p = {p:.2g}), but may"
+            f" explain that over {same}"
+        )
         return FamilyVerdict(VerdictKind.WINNER, text, None, camp, p=p)
     if refused:
         return FamilyVerdict(VerdictKind.NOT_ASSESSED, next(iter(refused.values())))
     worst = max(tested, key=lambda rival: (rival not in beaten, tested[rival][0]))
-    text = f"its finalist won, but {worst} might have found as good a one with other luck in its search"
+    text = f"the finalist of {best} won, but with better luck in its search {worst} might have found as good a setting"
     return FamilyVerdict(
-        VerdictKind.INCONCLUSIVE, f"{text} (permutation p = {tested[worst][0]:.2g})", p=tested[worst][0]
+        VerdictKind.INCONCLUSIVE,
+        f"{text} (permutation test of the trials, p = {tested[worst][0]:.2g})",
+        p=tested[worst][0],
     )
 
 
@@ -160,8 +165,8 @@ def searches_of(points: Points, arms: Sequence[str], sign: int) -> Searches:
         sample = [point for point in points[arm] if independent(point)]
         if any(point.outcome is Outcome.PRUNED for point in sample):
             unfit[arm] = (
-                f"which of {arm}'s trials reached the full horizon was chosen by their first part, so those that did"
-                " are no fair sample of its search; a study with every trial at the full horizon can say more"
+                f"early results decided which of {arm}'s trials reached the full horizon, so those that did are no fair"
+                " sample of its search; a study with fidelity: full can say more"
             )
         scores[arm] = np.array([-math.inf if p.value is None else p.value * sign for p in sample], dtype=float)
     return Searches(scores, unfit)

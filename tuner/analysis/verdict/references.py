@@ -114,5 +114,5 @@ def _unmeasured(spec: StudySpec) -> str:
     if not plan.references:
         return "references are switched off (confirmation.references)"
     if plan.max_runs is not None:
-        return "its runs did not fit under confirmation.max_runs"
+        return "confirmation.max_runs left no room for its runs"
     return "its runs on the fresh seeds have not ended yet"

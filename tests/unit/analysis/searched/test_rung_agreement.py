@@ -82,6 +82,6 @@ def test_the_caveat_says_where_the_short_horizon_lies() -> None:
 
     lies = codes(both([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.6, 0.5, 0.9, 0.3, 0.7, 0.8]))
     assert lies["short_horizon_lies"].startswith(
-        "Short runs rank sgdm's settings unlike full ones (rank correlation 0.3 over 6 settings)"
+        "Short runs rank sgdm's settings differently from full runs (rank correlation 0.3 over 6 settings)"
     )
     assert "short_horizon_lies" not in codes(both([0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]))

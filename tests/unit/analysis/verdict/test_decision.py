@@ -272,7 +272,10 @@ class TestEvidence:
         book = started(space={**SPACE, "schedule": {"kind": "plateau", "signal": "validation"}})
         book.confirm({"sgdm": spread(0.9), "adamw": spread(0.95, seed=1)})
         found = [c for c in Analysis(book.records).evidence.caveats if c.code == "schedule_follows_metric"]
-        assert [c.text.split(":")[0] for c in found] == ["sgdm follows validation", "adamw follows validation"]
+        assert [c.text.split(":")[0] for c in found] == [
+            "The schedule of sgdm follows validation",
+            "The schedule of adamw follows validation",
+        ]
         assert "takes part in training" in found[0].text
 
     def test_many_diverged_failed_and_cut(self) -> None:

@@ -92,7 +92,7 @@ class TestTheVerdict:
         lucky = (0.90, 0.83, 0.96, 0.84, 0.82, 0.85)
         found = judged({"sgdm": lucky, "adamw": POOR}, {"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
         assert (found.kind, found.arm) == ("inconclusive", None)
-        assert "other luck" in found.reason
+        assert "with better luck in its search" in found.reason
 
     def test_the_search_alone_names_no_family(self) -> None:
         found = judged({"sgdm": GOOD, "adamw": POOR}, {"sgdm": spread(0.9525), "adamw": spread(0.95, 1)})
@@ -104,7 +104,7 @@ class TestTheVerdict:
         fresh = {"sgdm": spread(0.96), "adamw": spread(0.86, 1), "nag": spread(0.90, 2)}
         found = judged(values, fresh)
         assert (found.kind, found.arm, found.camp) == ("winner", None, "sgdm")
-        assert "not against nag" in found.reason
+        assert "but may explain that over nag" in found.reason
 
     def test_a_tie_of_the_finalists_and_of_the_searches(self) -> None:
         values = {"sgdm": GOOD, "adamw": tuple(v + 0.0002 for v in GOOD)}
@@ -112,7 +112,7 @@ class TestTheVerdict:
         found = judged(values, fresh, confirmation={"min_effect": 0.04})
         assert found.kind == "tie"
         narrow = judged(values, fresh, confirmation={"min_effect": 0.002})
-        assert (narrow.kind, "luck of the search is larger" in narrow.reason) == ("inconclusive", True)
+        assert (narrow.kind, "luck of the search is too large" in narrow.reason) == ("inconclusive", True)
 
     def test_too_few_independent_trials(self) -> None:
         found = judged({"sgdm": GOOD[:4], "adamw": POOR[:4]}, {"sgdm": spread(0.95), "adamw": spread(0.85, 1)})
@@ -135,7 +135,7 @@ class TestTheVerdict:
         book.confirm({"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
         found = Analysis(book.records).evidence.family
         assert found.kind == "not_assessed"
-        assert "chosen by their first part" in found.reason
+        assert "early results decided which of sgdm's trials reached the full horizon" in found.reason
 
     def test_diverged_trials_are_the_worst_and_lost_ones_are_missing(self) -> None:
         bad = (0.8, Outcome.DIVERGED, Outcome.FAILED, 0.85, 0.86, Outcome.DIVERGED)
