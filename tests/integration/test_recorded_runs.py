@@ -7,10 +7,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import command_line
 import pytest
-from click.testing import CliRunner
 
-from tuner.cli import main
 from tuner.tracking.mlflow_client import connect
 
 STUDY = """\
@@ -34,19 +33,15 @@ schedule: cosine
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TUNER_STORAGE", raising=False)
+def folder(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TUNER_TRACKING", "none")
-    (tmp_path / "study.yaml").write_text(STUDY)
-    (tmp_path / "map.yaml").write_text(MAPPING)
-    return tmp_path
+    (working_folder / "study.yaml").write_text(STUDY)
+    (working_folder / "map.yaml").write_text(MAPPING)
+    return working_folder
 
 
 def tuner(*command: str, code: int = 0) -> str:
-    result = CliRunner().invoke(main, [word for part in command for word in part.split()])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.output
+    return command_line.tuner(*command, code=code).output
 
 
 def answer(*command: str) -> dict[str, Any]:
