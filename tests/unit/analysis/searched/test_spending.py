@@ -94,8 +94,8 @@ class TestEqualBudgets:
     def test_a_cut_search_compares_what_every_budget_reached(self) -> None:
         book = cut()
         assert smallest(book.records) == pytest.approx(10 / 9)
-        mine = [run.run_id for run in equally_paid(book.records) if run.spec.arm == "sgdm"]
-        assert [run_id.split(".")[1] for run_id in mine] == ["0000", "0000"], "the third came to 2.11, 1 more"
+        run_ids = [run.run_id for run in equally_paid(book.records) if run.spec.arm == "sgdm"]
+        assert [run_id.split(".")[1] for run_id in run_ids] == ["0000", "0000"], "the third came to 2.11, 1 more"
         assert finalists(book.records) == {"sgdm": 0, "adamw": 0}
 
     def test_the_order_is_that_in_which_runs_were_handed_out(self) -> None:
@@ -139,11 +139,11 @@ class TestABudgetThatMoves:
         book = cut(allocation="optimise")
         assert finalists(book.records) == {"sgdm": 3, "adamw": 0}
         book.confirm({"sgdm": [0.9 + i / 1000 for i in range(10)], "adamw": [0.5 + i / 1000 for i in range(10)]})
-        found = Analysis(book.records).evidence
-        (text,) = [c.text for c in found.caveats if c.code == "unequal_budgets"]
+        evidence = Analysis(book.records).evidence
+        (text,) = [c.text for c in evidence.caveats if c.code == "unequal_budgets"]
         assert text.startswith("sgdm got 4.11, adamw 1.11 full runs, and a verdict about families needs equal budgets")
-        assert (found.verdict.kind, found.family.kind) == ("winner", "not_assessed")
-        assert "needs equal budgets" in found.family.reason
+        assert (evidence.verdict.kind, evidence.family.kind) == ("winner", "not_assessed")
+        assert "needs equal budgets" in evidence.family.reason
 
     def test_the_evidence_has_what_each_arm_cost(self) -> None:
         book = cut()
