@@ -206,14 +206,14 @@ def records(search: Array, fresh: Array) -> StudyRecords:
         _run(spec, trial, Phase.EXPLORE, spec.search_seed, float(search[arms.index(trial.arm), trial.index]))
         for trial in trials
     ]
-    chosen = finalists(StudyRecords.of(spec, trials, runs))
+    chosen = finalists(StudyRecords(spec, tuple(trials), tuple(runs)))
     by_name = {(trial.arm, trial.index): trial for trial in trials}
     runs += [
         _run(spec, by_name[arm, chosen[arm]], Phase.CONFIRM, spec.confirm_seed(chosen, index), float(value))
         for arm, row in zip(arms, fresh, strict=True)
         for index, value in enumerate(row)
     ]
-    return StudyRecords.of(spec, trials, runs)
+    return StudyRecords(spec, tuple(trials), tuple(runs))
 
 
 def _run(spec: StudySpec, trial: TrialRecord, phase: Phase, seed: int, value: float) -> RunRecord:

@@ -31,11 +31,6 @@ class StudyRecords:
     runs: tuple[RunRecord, ...]
     fingerprints: dict[Key, str] = field(default_factory=dict, repr=False, compare=False)
 
-    @staticmethod
-    def of(spec: StudySpec, trials: Iterable[TrialRecord], runs: Iterable[RunRecord]) -> StudyRecords:
-        """Return the records of a study, from any iterables of its trials and runs."""
-        return StudyRecords(spec, tuple(trials), tuple(runs))
-
     @property
     def arms(self) -> tuple[str, ...]:
         """The names of the arms, in the space's order."""

@@ -66,12 +66,19 @@ class TestViews:
         book = confirmed()
         records = book.records
         assert records.search_runs == {arm: records.runs_of(arm)[:4] for arm in ("sgdm", "adamw")}
-        assert StudyRecords.of(book.spec, (), ()).search_runs == {"sgdm": (), "adamw": ()}
+        assert StudyRecords(book.spec, (), ()).search_runs == {"sgdm": (), "adamw": ()}
 
     def test_an_arm_beside_the_space_has_a_view_of_its_own(self) -> None:
         book = confirmed()
         other = replace(book.runs[0], spec=replace(book.runs[0].spec, arm="current"))
-        records = StudyRecords.of(book.spec, book.trials, [*book.runs, other])
+        records = StudyRecords(
+            book.spec,
+            tuple(book.trials),
+            (
+                *book.runs,
+                other,
+            ),
+        )
         assert records.search_runs["current"] == (other,)
         assert list(records.spent) == ["sgdm", "adamw"]
 
@@ -121,7 +128,7 @@ class TestFullSteps:
         assert book.records.full_steps == 90
 
     def test_none_before_any_run(self) -> None:
-        assert StudyRecords.of(make_spec(), (), ()).full_steps == 0
+        assert StudyRecords(make_spec(), (), ()).full_steps == 0
 
 
 class TestCost:
@@ -146,7 +153,7 @@ class TestCost:
     def test_a_recording_without_a_horizon_counts_runs(self) -> None:
         book = searched(0.5)
         spec = replace(book.spec, horizon=Horizon(0, "steps"))
-        assert StudyRecords.of(spec, book.trials, book.runs).cost(book.runs[0]) == 1.0
+        assert StudyRecords(spec, tuple(book.trials), tuple(book.runs)).cost(book.runs[0]) == 1.0
 
 
 class TestPaid:
@@ -175,7 +182,7 @@ class TestSpending:
         assert book.records.spent == {"sgdm": 2.0}
 
     def test_an_arm_without_runs_has_spent_nothing(self) -> None:
-        records = StudyRecords.of(make_spec(), (), ())
+        records = StudyRecords(make_spec(), (), ())
         assert (records.spent, records.committed("adamw")) == ({"sgdm": 0.0, "adamw": 0.0}, 0.0)
         assert [type(cost) for cost in (*records.spent.values(), records.committed("adamw"))] == [float] * 3
 

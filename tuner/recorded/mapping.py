@@ -42,7 +42,7 @@ class TrackedRun:
     def at(self, reference: str) -> str:
         """Return what stands at ``params.NAME``, ``tags.NAME``, ``metrics.NAME`` or ``attributes.NAME``, as text.
 
-        Anything else is a text that is meant as it stands; what is not there is empty. Of training options, both names
+        Any other reference is itself the text. What the run lacks is empty. Of training options, both names
         are looked up (``training.NAME`` and the older ``recipe.NAME``).
         """
         place, dot, name = reference.partition(".")
@@ -160,14 +160,14 @@ def _outcome(status: str, value: str) -> str:
 
 def _params(run: TrackedRun, mapping: Columns) -> dict[str, str]:
     taken = set(mapping.columns.values())
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for reference in mapping.params:
         if reference == ALL:
             rest = {k: v for k, v in run.params.items() if f"params.{k}" not in taken}
-            found.update(rest)
+            texts.update(rest)
         else:
-            found[param_name(reference.partition(".")[2])] = run.at(reference)
-    return {name: value for name, value in found.items() if value != "None"}
+            texts[param_name(reference.partition(".")[2])] = run.at(reference)
+    return {name: value for name, value in texts.items() if value != "None"}
 
 
 def curves_of(histories: Mapping[str, Iterable[tuple[int, float, float]]], runs: Iterable[RecordedRun]) -> Curves:

@@ -133,8 +133,8 @@ def _space(rows: Sequence[RecordedRun]) -> ArmSpace:
     """The space that was tried: the numbers that every run of the arm has and that differ between runs."""
     arm = rows[0].arm
     names = sorted(set.intersection(*(set(row.params) for row in rows)), key=to_stored_axis)
-    found = (_dimension(name, [row.params[name] for row in rows]) for name in names)
-    return ArmSpace(arm, _family(arm), tuple(d for d in found if d is not None))
+    dimensions = (_dimension(name, [row.params[name] for row in rows]) for name in names)
+    return ArmSpace(arm, _family(arm), tuple(d for d in dimensions if d is not None))
 
 
 def _family(arm: str) -> Family:

@@ -206,7 +206,7 @@ class Ledger:
             StudyNotFound: the database has no study of that name.
         """
         row = self.study(name)
-        return StudyRecords.of(stored_spec(row.spec, name), self.trials(row), self.runs(row))
+        return StudyRecords(stored_spec(row.spec, name), tuple(self.trials(row)), tuple(self.runs(row)))
 
     def trials(self, study: StudyRow) -> list[TrialRecord]:
         with reader(self.engine) as connection:

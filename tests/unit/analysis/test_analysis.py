@@ -137,7 +137,7 @@ class TestTheOrderOfRuns:
 
     def test_the_given_records_stay_as_they_are(self) -> None:
         book = inconclusive()
-        records = StudyRecords.of(book.spec, book.trials, reversed(book.runs))
+        records = StudyRecords(book.spec, tuple(book.trials), tuple(reversed(book.runs)))
         whole = Analysis(records)
         assert [run.run_id for run in whole.records.runs] == sorted(run.run_id for run in book.runs)
         assert records.runs == tuple(reversed(book.runs))

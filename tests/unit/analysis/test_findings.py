@@ -152,7 +152,7 @@ def test_edges_name_the_side_of_each_finalist() -> None:
     book = Book(make_spec()).search({"sgdm": (0.5, 0.9), "adamw": (0.5, 0.9)})
     at = {"sgdm": {"effective_learning_rate": 90.0}, "adamw": {"learning_rate": 1.1e-5, "weight_decay": 0.01}}
     trials = [replace(t, coordinates=at[t.arm]) for t in book.trials]
-    touched = edges(StudyRecords.of(book.spec, trials, ()), {"sgdm": 1, "adamw": 1})
+    touched = edges(StudyRecords(book.spec, tuple(trials), ()), {"sgdm": 1, "adamw": 1})
     assert [(e.arm, e.dimension.name, e.side) for e in touched] == [
         ("sgdm", "effective_learning_rate", "upper"),
         ("adamw", "learning_rate", "lower"),

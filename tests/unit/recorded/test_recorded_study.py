@@ -159,7 +159,7 @@ class TestFinalists:
         assert "No run of c " in caveat.text
         assert [arm.arm for arm in evidence.arms] == ["a", "b", "c"]
         alone = answer(tmp_path, explored({"c": [0.999]}) + confirmed({"a": CLEAR["a"]}))
-        assert (alone.arm, alone.why) == ("a", "the only arm that was confirmed")
+        assert (alone.arm, alone.why) == ("a", "it is the only arm that was confirmed")
 
     def test_nobody_was_confirmed(self, tmp_path: Path) -> None:
         evidence = answer(tmp_path, explored({"a": [0.7, 0.9], "b": [0.8]}))

@@ -128,10 +128,10 @@ class TestEqualBudgets:
         book = climb({"sgdm": [(i, 9, 0.5 + i / 10) for i in range(4)], "adamw": [(0, 9, 0.8), (1, 9, 0.1)]})
         late = [run for run in book.runs if run.spec.arm == "adamw"]
         runs = [*book.runs[:4], *(replace(run, started_at=run.started_at + 10) for run in late)]
-        assert exhausted(StudyRecords.of(book.spec, (), runs)) == ()
+        assert exhausted(StudyRecords(book.spec, (), tuple(runs))) == ()
         runs = [*book.runs[:5], RunRecord(late[1].spec, State.RUNNING, 1, started_at=2.0)]
-        assert exhausted(StudyRecords.of(book.spec, (), runs)) == ()
-        assert finalists(StudyRecords.of(book.spec, book.trials, runs)) == {"sgdm": 0, "adamw": 0}
+        assert exhausted(StudyRecords(book.spec, (), tuple(runs))) == ()
+        assert finalists(StudyRecords(book.spec, tuple(book.trials), tuple(runs))) == {"sgdm": 0, "adamw": 0}
 
 
 class TestABudgetThatMoves:
