@@ -13,7 +13,8 @@ from tuner.reporting.words import linked, searched
 _HEAD = """\
 # Optimizers
 
-Written by `python docs/generate.py` from the table in `tuner/catalog/families/`; edit the table, not this file.
+Written by `python docs/generate.py` from `tuner/catalog/families/`; edit the table, not this file. [adding.md](adding.md)
+shows how to add a family.
 
 A family is an arm of a study, with hyperparameters, bounds and search ranges of its own. `tuner optimizers NAME` shows
 one, with the time that its step takes on your machine. Nothing is implemented here: torch has the class, or
@@ -85,12 +86,12 @@ State: bytes per parameter that the optimizer keeps at its defaults in float32, 
 def _page(row: Family) -> str:
     base = row.name.removeprefix(LOOKAHEAD)
     own = [h for h in row.hyperparameters if base == row.name or h.name.startswith("lookahead_")]
-    said = [row.note] if row.note else []
+    sentences = [row.note] if row.note else []
     if base != row.name:
-        said.append(f"All other hyperparameters are those of [`{base}`](#{base}).")
+        sentences.append(f"All other hyperparameters are those of [`{base}`](#{base}).")
     if row.momentum is not None:
-        said.append(f"A schedule that cycles the momentum acts on `{row.momentum}`.")
-    said += [f"Defaults: {linked(row.default_source)}.", f"Source: {linked(row.source)}."]
+        sentences.append(f"A schedule that cycles the momentum acts on `{row.momentum}`.")
+    sentences += [f"Defaults: {linked(row.default_source)}.", f"Source: {linked(row.source)}."]
     return f"""\
 ### {row.name}
 
@@ -98,7 +99,7 @@ def _page(row: Family) -> str:
 
 {table(("hyperparameter", "default", "bounds", "searched", "from trials", "meaning"), map(_row, own))}
 
-{textwrap.fill(" ".join(said), 118, break_on_hyphens=False, break_long_words=False)}
+{textwrap.fill(" ".join(sentences), 118, break_on_hyphens=False, break_long_words=False)}
 """
 
 

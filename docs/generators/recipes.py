@@ -38,15 +38,15 @@ What cannot be said in these words (augmentation, two learning rates, pretrained
 
 def markdown() -> str:
     """Return the text of ``docs/recipes.md``."""
-    found = all_recipes()
+    recipes = all_recipes()
     parts = [linked(_HEAD)]
     for kind in KINDS:
-        mine = [recipe for recipe in found if recipe.kind == kind]
+        of_kind = [recipe for recipe in recipes if recipe.kind == kind]
         heading = KIND_WORDS[kind].removeprefix("a ")
         parts.append(f"## {heading[0].upper()}{heading[1:]}s\n")
         columns = ("recipe", "for", "optimizer", "schedule", "besides", "batch, horizon", "source")
-        parts.append(table(columns, [_row(recipe) for recipe in mine]))
-        notes = [f"- `{recipe.name}`: {recipe.notes}" for recipe in mine if recipe.notes]
+        parts.append(table(columns, [_row(recipe) for recipe in of_kind]))
+        notes = [f"- `{recipe.name}`: {recipe.notes}" for recipe in of_kind if recipe.notes]
         parts.append("\n".join(notes))
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 

@@ -26,7 +26,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True)
 class TrainingOption:
-    """A row of the table: a number inside bounds, or one of ``choices``. ``default`` changes nothing."""
+    """A row of the table: a number inside bounds, or one of ``choices``. At its ``default`` nothing changes."""
 
     name: str
     default: Scalar
@@ -168,16 +168,16 @@ def option(key: str) -> TrainingOption:
     """Return the row of a key; one is made for a key with a pattern.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such option.
     """
     if key in TRAINING_OPTIONS:
         return TRAINING_OPTIONS[key]
-    found = pattern_of(key)
-    if found is None:
+    pattern = pattern_of(key)
+    if pattern is None:
         raise InputError(
             f"there is no training option {key!r}; expected one of {', '.join(TRAINING_OPTIONS)}, or a pattern."
         )
-    prefix, glob = found
+    prefix, glob = pattern
     if prefix == MULTIPLIER:
         return TrainingOption(key, 1.0, f"factor of the learning rate of {glob}", "", low=1e-6, high=1e6)
     what = "is not trained" if prefix == FREEZE else "does not decay"
@@ -185,13 +185,13 @@ def option(key: str) -> TrainingOption:
 
 
 def complete(given: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Fill what is not given with what changes nothing, and check every value.
+    """Fill what is not given with the defaults, which change nothing, and check every value.
 
     >>> complete({"clip_norm": 1})["clip_norm"], complete({})["precision"]
     (1.0, 'float32')
 
     Raises:
-        InputError: an option is unknown, or a value is not one of its.
+        InputError: an option is unknown, or a value is not allowed.
     """
     values: dict[str, Scalar] = {name: row.default for name, row in TRAINING_OPTIONS.items()}
     for key, value in given.items():
@@ -200,7 +200,7 @@ def complete(given: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def changed(training: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return what differs from the defaults, for people; what only describes another option is left out with it.
+    """Return the options that differ from the defaults, for people; what only describes an unused option is left out.
 
     >>> changed(complete({"average": "ema", "batch_size": 32, "batch_reference": 32}))
     {'batch_size': 32, 'average': 'ema', 'ema_decay': 0.999}
@@ -230,7 +230,7 @@ def learning_rate_factor(training: Mapping[str, Scalar]) -> float:
     4.0
 
     Raises:
-        InputError: a batch size is to be scaled for, and nobody says from which one.
+        InputError: the rule scales for a batch size, and the reference batch size is not known.
     """
     values = complete(training)
     size, reference = float(values["batch_size"]), float(values["batch_reference"])

@@ -1,4 +1,4 @@
-"""The finalist of an arm as an export: which setting it is, whence it comes, how long it trains."""
+"""The finalist of an arm as an export: which setting it is, where it comes from, how long it trains."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def export_finalist(
     Raises:
         InputError: there is no such target or arm, both lengths are given, or the target cannot express the setting.
     """
-    setting, whence = _finalist(evidence, evidence.arm if arm is None else arm)
-    about = (whence, evidence.verdict.sentence)
+    setting, origin = _finalist(evidence, evidence.arm if arm is None else arm)
+    about = (origin, evidence.verdict.sentence)
     return export(setting, to, horizon=_horizon(evidence, total_steps, epochs), about=about)
 
 
@@ -40,10 +40,10 @@ def _finalist(evidence: Evidence, arm: str) -> tuple[Setting, str]:
     row = next((row for row in evidence.arms if row.arm == arm), None)
     if row is None or row.best is None:
         problem = "there is no arm" if row is None else "no run has finished in arm"
-        known = ", ".join(row.arm for row in evidence.arms if row.best is not None)
-        raise InputError(f"{problem} {arm!r} of study {evidence.study!r}; expected one of {known}.")
-    whence = f"Finalist of arm {arm} (trial {row.trial}) in study {evidence.study!r}, which recommends"
-    return row.best, f"{whence} {evidence.arm}."
+        arms = ", ".join(row.arm for row in evidence.arms if row.best is not None)
+        raise InputError(f"{problem} {arm!r} of study {evidence.study!r}; expected one of {arms}.")
+    origin = f"Finalist of arm {arm} (trial {row.trial}) in study {evidence.study!r}, which recommends"
+    return row.best, f"{origin} {evidence.arm}."
 
 
 def _horizon(evidence: Evidence, total_steps: int | None, epochs: float | None) -> Horizon | None:

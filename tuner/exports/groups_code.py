@@ -1,4 +1,7 @@
-"""Param groups as Python source: what decays, what learns how fast, what is frozen; no optimizer class is written."""
+"""Param groups as Python source: which parameters decay, at which rate they learn, which are frozen.
+
+The optimizer that takes the groups is written in ``optimizer_code``.
+"""
 
 from __future__ import annotations
 
@@ -26,28 +29,28 @@ _LAYERED = (
 )
 
 
-def is_single(made: Plan) -> bool:
+def is_single(plan: Plan) -> bool:
     """Whether one param group holds all parameters, and the optimizer takes ``model.parameters()``."""
-    how = optimizer_code.decay(made)
-    alike = not how.any or (made.training["no_decay"] == "nothing" and not how.is_added)
-    return made.is_plain and alike and PARTNER not in made.row.needs and not _has_sgd_phase(made)
+    how = optimizer_code.decay(plan)
+    alike = not how.any or (plan.training["no_decay"] == "nothing" and not how.is_added)
+    return plan.is_plain and alike and PARTNER not in plan.row.needs and not _has_sgd_phase(plan)
 
 
-def groups_code(made: Plan) -> str:
+def groups_code(plan: Plan) -> str:
     """Return the source of ``param_groups(model)``; empty where none is needed."""
-    if is_single(made):
+    if is_single(plan):
         return ""
-    how = optimizer_code.decay(made)
-    if made.is_plain and made.training["no_decay"] != "nothing" and PARTNER not in made.row.needs:
-        return _simple(made, how)
-    parts = [_layers_code()] if made.training["layer_decay"] != 1.0 else []
-    return "\n\n".join([*parts, _general(made, how)])
+    how = optimizer_code.decay(plan)
+    if plan.is_plain and plan.training["no_decay"] != "nothing" and PARTNER not in plan.row.needs:
+        return _simple(plan, how)
+    parts = [_layers_code()] if plan.training["layer_decay"] != 1.0 else []
+    return "\n\n".join([*parts, _general(plan, how)])
 
 
-def _simple(made: Plan, how: Decay) -> str:
-    kinds, said = _SPARED[str(made.training["no_decay"])]
+def _simple(plan: Plan, how: Decay) -> str:
+    kinds, sentence = _SPARED[str(plan.training["no_decay"])]
     return f'''def param_groups(model):
-    """{said}."""
+    """{sentence}."""
 {_spared_lines(kinds)}
     decaying, rest = [], []
     for p in model.parameters():
@@ -69,7 +72,7 @@ def _spared_lines(kinds: str) -> str:
 
 
 def _named(how: Decay) -> dict[str, str]:
-    """The decays of a group by key, as source."""
+    """Return the decays of a group by key, as source."""
     named = {"weight_decay": how.own}
     named |= {"l2": how.l2} if how.l2 else {}
     return {key: number(value) for key, value in (named | ({"decay": how.decoupled} if how.decoupled else {})).items()}
@@ -79,42 +82,42 @@ def _keys(how: Decay, decays: bool) -> str:
     return ", ".join(f'"{key}": {value if decays else "0.0"}' for key, value in _named(how).items())
 
 
-def _general(made: Plan, how: Decay) -> str:
-    lines = ["def param_groups(model):", f'    """{_docstring(made, how)}."""']
-    if _spares(made, how):
-        lines.append(_spared_lines(_SPARED[str(made.training["no_decay"])][0]))
-    if made.training["layer_decay"] != 1.0:
-        lines.append(f"    scales = layer_scales(model, {number(made.training['layer_decay'])})")
+def _general(plan: Plan, how: Decay) -> str:
+    lines = ["def param_groups(model):", f'    """{_docstring(plan, how)}."""']
+    if _spares(plan, how):
+        lines.append(_spared_lines(_SPARED[str(plan.training["no_decay"])][0]))
+    if plan.training["layer_decay"] != 1.0:
+        lines.append(f"    scales = layer_scales(model, {number(plan.training['layer_decay'])})")
     lines += ["    groups = {}", "    for name, p in model.named_parameters():"]
-    lines += [_matching(made.patterns(FREEZE), "p.requires_grad_(False)")] if made.patterns(FREEZE) else []
-    lines += ["        if not p.requires_grad:", "            continue", *_rules(made, how)]
-    partnered = PARTNER in made.row.needs
+    lines += [_matching(plan.patterns(FREEZE), "p.requires_grad_(False)")] if plan.patterns(FREEZE) else []
+    lines += ["        if not p.requires_grad:", "            continue", *_rules(plan, how)]
+    partnered = PARTNER in plan.row.needs
     kept = "(name, p)" if partnered else "p"
     lines += [f"        groups.setdefault((scale, decays), []).append({kept})"]
-    return "\n".join(lines) + "\n" + (_muon(made, how) if partnered else _listed(made, how))
+    return "\n".join(lines) + "\n" + (_muon(plan, how) if partnered else _listed(plan, how))
 
 
-def _docstring(made: Plan, how: Decay) -> str:
-    said = "Group the parameters by learning rate and decay"
-    return f"{said}. {_SPARED[str(made.training['no_decay'])][1]}" if _spares(made, how) else said
+def _docstring(plan: Plan, how: Decay) -> str:
+    sentence = "Group the parameters by learning rate and decay"
+    return f"{sentence}. {_SPARED[str(plan.training['no_decay'])][1]}" if _spares(plan, how) else sentence
 
 
-def _spares(made: Plan, how: Decay) -> bool:
-    return (how.any or _has_sgd_phase(made)) and made.training["no_decay"] != "nothing"
+def _spares(plan: Plan, how: Decay) -> bool:
+    return (how.any or _has_sgd_phase(plan)) and plan.training["no_decay"] != "nothing"
 
 
-def _has_sgd_phase(made: Plan) -> bool:
+def _has_sgd_phase(plan: Plan) -> bool:
     """Whether each group switches to SGD by itself, so that it matters which parameters are in it."""
-    return made.row.optimizer.adapter == SGD_PHASE
+    return plan.row.optimizer.adapter == SGD_PHASE
 
 
-def _rules(made: Plan, how: Decay) -> list[str]:
-    """The lines that find a parameter's scale, and whether it decays."""
-    layered = made.training["layer_decay"] != 1.0
+def _rules(plan: Plan, how: Decay) -> list[str]:
+    """Return the lines that find a parameter's scale, and whether it decays."""
+    layered = plan.training["layer_decay"] != 1.0
     lines = [f"        scale = {'scales.get(name, 1.0)' if layered else '1.0'}"]
-    lines += [_matching([glob], f"scale *= {number(by)}") for glob, by in made.patterns(MULTIPLIER).items()]
-    lines += [f"        decays = {'p.ndim > 1 and id(p) not in spared' if _spares(made, how) else 'True'}"]
-    spared = list(made.patterns(NO_DECAY)) if how.any or _has_sgd_phase(made) else []
+    lines += [_matching([glob], f"scale *= {number(by)}") for glob, by in plan.patterns(MULTIPLIER).items()]
+    lines += [f"        decays = {'p.ndim > 1 and id(p) not in spared' if _spares(plan, how) else 'True'}"]
+    spared = list(plan.patterns(NO_DECAY)) if how.any or _has_sgd_phase(plan) else []
     return [*lines, _matching(spared, "decays = False")] if spared else lines
 
 
@@ -123,17 +126,17 @@ def _matching(globs: Iterable[str], then: str) -> str:
     return f"        if {tests}:\n            {then}"
 
 
-def _decays(made: Plan, how: Decay) -> list[str]:
-    """A group's decay, and what else is a rate, as entries of a dictionary."""
-    found = [f'"{key}": {value} if decays else 0.0' for key, value in _named(how).items() if value != "0"]
-    found = found or (['"weight_decay": 0.0'] if made.row.optimizer.weight_decay == DECOUPLED else [])
-    if made.row.optimizer.adapter == FINAL_RATE:
-        found.append(f'"final_lr": {number(made.values["final_lr"] * made.factor)} * scale')
-    return found
+def _decays(plan: Plan, how: Decay) -> list[str]:
+    """Return a group's decay, and AdaBound's final rate, as entries of a dictionary."""
+    entries = [f'"{key}": {value} if decays else 0.0' for key, value in _named(how).items() if value != "0"]
+    entries = entries or (['"weight_decay": 0.0'] if plan.row.optimizer.weight_decay == DECOUPLED else [])
+    if plan.row.optimizer.adapter == FINAL_RATE:
+        entries.append(f'"final_lr": {number(plan.values["final_lr"] * plan.factor)} * scale')
+    return entries
 
 
-def _listed(made: Plan, how: Decay) -> str:
-    entries = ", ".join(['"params": params', f'"lr": {number(made.rate)} * scale', *_decays(made, how)])
+def _listed(plan: Plan, how: Decay) -> str:
+    entries = ", ".join(['"params": params', f'"lr": {number(plan.rate)} * scale', *_decays(plan, how)])
     return f"""    return [
         {{{entries}}}
         for (scale, decays), params in groups.items()
@@ -141,11 +144,11 @@ def _listed(made: Plan, how: Decay) -> str:
 """
 
 
-def _muon(made: Plan, how: Decay) -> str:
-    v = made.values
+def _muon(plan: Plan, how: Decay) -> str:
+    v = plan.values
     betas = f"({number(v['adamw_beta1'])}, {number(v['adamw_beta2'])})"
-    muon = f'"lr": {number(made.rate)} * scale, "use_muon": True, "momentum": {number(v["momentum"])}'
-    rate = f"{number(made.rate * v['adamw_ratio'])} * scale"
+    muon = f'"lr": {number(plan.rate)} * scale, "use_muon": True, "momentum": {number(v["momentum"])}'
+    rate = f"{number(plan.rate * v['adamw_ratio'])} * scale"
     return f"""    # Muon takes matrices and kernels inside the model, AdamW embeddings, vectors and the output.
     adamw = {{"use_muon": False, "betas": {betas}, "eps": {number(v["adamw_eps"])}}}
     tables = [m for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))]
@@ -162,7 +165,7 @@ def _muon(made: Plan, how: Decay) -> str:
     hidden = set(matrices) - set(heads)
     found = []
     for (scale, decays), named in groups.items():
-        decay = {{{", ".join(_decays(made, how))}}}
+        decay = {{{", ".join(_decays(plan, how))}}}
         inner = [p for name, p in named if name in hidden]
         rest = [p for name, p in named if name not in hidden]
         found.append({{"params": inner, {muon}, **decay}})
@@ -172,7 +175,7 @@ def _muon(made: Plan, how: Decay) -> str:
 
 
 def _layers_code() -> str:
-    """The layers' scales by the study's own functions, without their docstrings and annotations."""
+    """Return the source of the study's own functions for layer scales, without docstrings and annotations."""
     from tuner.training import param_groups
 
     norms = "NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)\n"
@@ -181,14 +184,14 @@ def _layers_code() -> str:
 
 def _bare(function: Callable[..., object]) -> str:
     tree = ast.parse(inspect.getsource(function))
-    found = tree.body[0]
-    assert isinstance(found, ast.FunctionDef)
-    found.returns = None
-    for argument in found.args.args:
+    definition = tree.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition.returns = None
+    for argument in definition.args.args:
         argument.annotation = None
-    if ast.get_docstring(found):
-        found.body[0] = ast.Expr(ast.Constant(_LAYERED)) if found.name == _LAYERS[0] else ast.Pass()
-    found.body = [_unannotated(statement) for statement in found.body if not isinstance(statement, ast.Pass)]
+    if ast.get_docstring(definition):
+        definition.body[0] = ast.Expr(ast.Constant(_LAYERED)) if definition.name == _LAYERS[0] else ast.Pass()
+    definition.body = [_unannotated(statement) for statement in definition.body if not isinstance(statement, ast.Pass)]
     return ast.unparse(ast.fix_missing_locations(tree)).replace("'", '"') + "\n"
 
 

@@ -25,32 +25,32 @@ _NEAR = (
 )
 
 
-def export(made: Plan) -> Export:
-    """Return the arguments; and the code for ``optimizers=(optimizer, scheduler)`` unless they say it all exactly."""
-    notes = [note for note in common_notes(made) if not note.startswith("set ")]
-    r = made.training
+def export(plan: Plan) -> Export:
+    """Return the arguments, and the code for ``optimizers=(optimizer, scheduler)`` where they are not exact."""
+    notes = [note for note in common_notes(plan) if not note.startswith("set ")]
+    r = plan.training
     if r["clip_value"]:
         notes.append(f"Trainer does not clip by value: clip_value {number(r['clip_value'])} needs a callback.")
     if r["average"] != "none":
         notes.append(f"Trainer averages no weights: average {r['average']} needs a callback.")
-    if SWITCH in made.row.needs:
+    if SWITCH in plan.row.needs:
         notes.append(
             "Trainer switches the weights when it evaluates; call trainer.optimizer.eval() before you save them."
         )
-    by_name = _by_name(made)
-    given = _loop(made) | by_name
-    if by_name and not made.schedule.warmup:
-        notes += [_GROUPED] if optimizer_code.decay(made).any else []
+    by_name = _by_name(plan)
+    given = _loop(plan) | by_name
+    if by_name and not plan.schedule.warmup:
+        notes += [_GROUPED] if optimizer_code.decay(plan).any else []
         body = "from transformers import TrainingArguments\n\nargs = " + call("TrainingArguments", given, 0) + "\n"
-        return Export("huggingface", header(made, notes) + body, tuple(notes))
+        return Export("huggingface", header(plan, notes) + body, tuple(notes))
     notes += [_NEAR] if by_name else []
-    use = "args = " + call("TrainingArguments", given, 0) + "\n" + _use(made)
-    text = assembled(made, use, more=("from transformers import Trainer, TrainingArguments",))
-    return Export("huggingface", header(made, notes) + text, tuple(notes))
+    use = "args = " + call("TrainingArguments", given, 0) + "\n" + _use(plan)
+    text = assembled(plan, use, more=("from transformers import Trainer, TrainingArguments",))
+    return Export("huggingface", header(plan, notes) + text, tuple(notes))
 
 
-def _use(made: Plan) -> str:
-    steps = "" if made.steps else ", total_steps"
+def _use(plan: Plan) -> str:
+    steps = "" if plan.steps else ", total_steps"
     return f'''
 
 def trainer(model{steps}, **rest):
@@ -59,11 +59,11 @@ def trainer(model{steps}, **rest):
 '''
 
 
-def _loop(made: Plan) -> dict[str, str]:
-    r = made.training
+def _loop(plan: Plan) -> dict[str, str]:
+    r = plan.training
     given = {"output_dir": '"out"'}
-    given |= {"max_steps": str(made.steps)} if made.steps else {}
-    given |= {"num_train_epochs": number(made.epochs)} if made.epochs else {}
+    given |= {"max_steps": str(plan.steps)} if plan.steps else {}
+    given |= {"num_train_epochs": number(plan.epochs)} if plan.epochs else {}
     given |= {"per_device_train_batch_size": str(r["batch_size"])} if r["batch_size"] else {}
     given |= {"gradient_accumulation_steps": str(r["accumulation"])} if r["accumulation"] != 1 else {}
     given |= {"max_grad_norm": number(float(r["clip_norm"]))}
@@ -75,26 +75,26 @@ def _loop(made: Plan) -> dict[str, str]:
 # -- optimizers that Trainer has by name
 
 
-def _optimizer(made: Plan) -> dict[str, str] | None:
-    """The arguments that say the optimizer; None where none do so exactly."""
-    how, named = optimizer_code.decay(made), made.row.trainer
-    if named is None or how.is_added or not made.is_plain:
+def _optimizer(plan: Plan) -> dict[str, str] | None:
+    """Return the arguments that name the optimizer; None where Trainer has none that trains exactly the same."""
+    how, named = optimizer_code.decay(plan), plan.row.trainer
+    if named is None or how.is_added or not plan.is_plain:
         return None
-    if how.any and made.training["no_decay"] != "bias+norm":
+    if how.any and plan.training["no_decay"] != "bias+norm":
         return None
-    given = {"optim": f'"{named.optim}"', "learning_rate": number(made.rate), "weight_decay": number(how.own)}
+    given = {"optim": f'"{named.optim}"', "learning_rate": number(plan.rate), "weight_decay": number(how.own)}
     if named.arguments is not None:
-        return given | optimizer_code.written(arguments(named.arguments, made.values))
-    rest = ",".join(f"{key}={value}" for key, value in optimizer_code.arguments(made).items())
+        return given | optimizer_code.written(arguments(named.arguments, plan.values))
+    rest = ",".join(f"{key}={value}" for key, value in optimizer_code.arguments(plan).items())
     return given | ({"optim_args": f'"{rest}"'} if rest else {})
 
 
-def _by_name(made: Plan) -> dict[str, str]:
-    """The arguments that say optimizer and schedule, but for where a warm-up begins; empty where none do."""
-    given, found = _optimizer(made), _SCHEDULES.get(made.schedule.kind.name)
-    named = None if found is None else found(made.schedule.parameters, made)
-    warmup = made.schedule.warmup
-    if given is None or named is None or (warmup and made.schedule.warmup_shape != "linear"):
+def _by_name(plan: Plan) -> dict[str, str]:
+    """Return the arguments that name optimizer and schedule, exact but for where a warm-up begins; or nothing."""
+    given, naming = _optimizer(plan), _SCHEDULES.get(plan.schedule.kind.name)
+    named = None if naming is None else naming(plan.schedule.parameters, plan)
+    warmup = plan.schedule.warmup
+    if given is None or named is None or (warmup and plan.schedule.warmup_shape != "linear"):
         return {}
     name, options = named
     given["lr_scheduler_type"] = f'"{"constant_with_warmup" if warmup and name == "constant" else name}"'
@@ -105,32 +105,32 @@ def _by_name(made: Plan) -> dict[str, str]:
 # -- schedules that Trainer has by name
 
 
-def _cosine(p: Values, made: Plan) -> Named:  # noqa: ARG001
+def _cosine(p: Values, plan: Plan) -> Named:  # noqa: ARG001
     return ("cosine_with_min_lr", {"min_lr_rate": p["end_ratio"]}) if p["end_ratio"] else ("cosine", {})
 
 
-def _linear(p: Values, made: Plan) -> Named | None:
-    return _power(1.0, p["end_ratio"], made) if p["end_ratio"] else ("linear", {})
+def _linear(p: Values, plan: Plan) -> Named | None:
+    return _power(1.0, p["end_ratio"], plan) if p["end_ratio"] else ("linear", {})
 
 
-def _polynomial(p: Values, made: Plan) -> Named | None:
-    return _power(p["power"], p["end_ratio"], made)
+def _polynomial(p: Values, plan: Plan) -> Named | None:
+    return _power(p["power"], p["end_ratio"], plan)
 
 
-def _power(power: float, end: float, made: Plan) -> Named | None:
-    return ("polynomial", {"power": power, "lr_end": made.rate * end}) if end < 1.0 else ("constant", {})
+def _power(power: float, end: float, plan: Plan) -> Named | None:
+    return ("polynomial", {"power": power, "lr_end": plan.rate * end}) if end < 1.0 else ("constant", {})
 
 
-def _restarts(p: Values, made: Plan) -> Named | None:  # noqa: ARG001
+def _restarts(p: Values, plan: Plan) -> Named | None:  # noqa: ARG001
     alike = p["end_ratio"] == 0.0 and (p["cycle_growth"] == 1.0 or p["cycles"] == 1)
     return ("cosine_with_restarts", {"num_cycles": int(p["cycles"])}) if alike else None
 
 
 def _stable(decay: str) -> Callable[[Values, Plan], Named | None]:
-    def named(p: Values, made: Plan) -> Named | None:
+    def named(p: Values, plan: Plan) -> Named | None:
         """Its decay is counted in steps: exact where the share of all steps is a whole number of them."""
-        length = p["decay_fraction"] * (1.0 - made.schedule.warmup) * (made.steps or 0)
-        if not made.steps or abs(length - round(length)) > 1e-9:
+        length = p["decay_fraction"] * (1.0 - plan.schedule.warmup) * (plan.steps or 0)
+        if not plan.steps or abs(length - round(length)) > 1e-9:
             return None
         options: dict[str, float | int | str] = {
             "num_decay_steps": round(length),
@@ -142,15 +142,15 @@ def _stable(decay: str) -> Callable[[Values, Plan], Named | None]:
     return named
 
 
-def _inverse_sqrt(p: Values, made: Plan) -> Named | None:
-    scale = p["timescale"] * (1.0 - made.schedule.warmup) * (made.steps or 0)
-    whole = made.steps and abs(scale - round(scale)) < 1e-9
+def _inverse_sqrt(p: Values, plan: Plan) -> Named | None:
+    scale = p["timescale"] * (1.0 - plan.schedule.warmup) * (plan.steps or 0)
+    whole = plan.steps and abs(scale - round(scale)) < 1e-9
     return ("inverse_sqrt", {"timescale": round(scale)}) if whole else None
 
 
 _SCHEDULES: Mapping[str, Callable[[Values, Plan], Named | None]] = MappingProxyType(
     {
-        "constant": lambda p, made: ("constant", {}),  # noqa: ARG005
+        "constant": lambda p, plan: ("constant", {}),  # noqa: ARG005
         "linear": _linear,
         "cosine": _cosine,
         "polynomial": _polynomial,

@@ -10,18 +10,18 @@ _PRECISION = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mix
 _AVERAGING = "from lightning.pytorch.callbacks import WeightAveraging"
 
 
-def export(made: Plan) -> Export:
+def export(plan: Plan) -> Export:
     """Return the mixin ``Tuned`` and the dictionary ``TRAINER``."""
-    notes = common_notes(made)
-    if made.training["accumulation"] != 1:
+    notes = common_notes(plan)
+    if plan.training["accumulation"] != 1:
         notes.append("Lightning also steps at an epoch's end on fewer batches than the accumulation asks for.")
-    averaged = made.training["average"] != "none"
-    parts = [part for part in (average_code(made), _averaging(made)) if part]
-    text = assembled(made, *parts, _mixin(made), _trainer(made), more=(_AVERAGING,) if averaged else ())
-    return Export("lightning", header(made, notes) + text, tuple(notes))
+    averaged = plan.training["average"] != "none"
+    parts = [part for part in (average_code(plan), _averaging(plan)) if part]
+    text = assembled(plan, *parts, _mixin(plan), _trainer(plan), more=(_AVERAGING,) if averaged else ())
+    return Export("lightning", header(plan, notes) + text, tuple(notes))
 
 
-def _mixin(made: Plan) -> str:
+def _mixin(plan: Plan) -> str:
     lines = [
         "class Tuned:",
         '    """To be named before LightningModule: class Model(Tuned, LightningModule)."""',
@@ -30,14 +30,14 @@ def _mixin(made: Plan) -> str:
         "        optimizer, scheduler = build(self, self.trainer.estimated_stepping_batches)",
         '        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}',
     ]
-    if made.training["clip_norm"] and made.training["clip_value"]:
+    if plan.training["clip_norm"] and plan.training["clip_value"]:
         lines += [
             "",
             "    def configure_gradient_clipping(self, optimizer, **_):  # Trainer's own argument takes one of the two",
-            f"        torch.nn.utils.clip_grad_norm_(self.parameters(), {number(made.training['clip_norm'])})",
-            f"        torch.nn.utils.clip_grad_value_(self.parameters(), {number(made.training['clip_value'])})",
+            f"        torch.nn.utils.clip_grad_norm_(self.parameters(), {number(plan.training['clip_norm'])})",
+            f"        torch.nn.utils.clip_grad_value_(self.parameters(), {number(plan.training['clip_value'])})",
         ]
-    return "\n".join([*lines, *(_SWITCHED if SWITCH in made.row.needs else [])]) + "\n"
+    return "\n".join([*lines, *(_SWITCHED if SWITCH in plan.row.needs else [])]) + "\n"
 
 
 _SWITCHED = """
@@ -58,25 +58,25 @@ _SWITCHED = """
         self._switch("eval")""".splitlines()
 
 
-def _averaging(made: Plan) -> str:
-    if made.training["average"] != "swa":
+def _averaging(plan: Plan) -> str:
+    if plan.training["average"] != "swa":
         return ""
     return f'''class Late(WeightAveraging):
-    """The plain average of the weights after {number(made.training["swa_start"])} of all steps."""
+    """The plain average of the weights after {number(plan.training["swa_start"])} of all steps."""
 
     def setup(self, trainer, pl_module, stage):
         super().setup(trainer, pl_module, stage)
-        self.first = int({number(made.training["swa_start"])} * trainer.estimated_stepping_batches)
+        self.first = int({number(plan.training["swa_start"])} * trainer.estimated_stepping_batches)
 
     def should_update(self, step_idx=None, epoch_idx=None):
         return step_idx is not None and step_idx + 1 > self.first
 '''
 
 
-def _trainer(made: Plan) -> str:
-    r = made.training
-    given = {"max_steps": str(made.steps)} if made.steps else {}
-    given |= {"max_epochs": number(made.epochs)} if made.epochs and made.epochs == int(made.epochs) else {}
+def _trainer(plan: Plan) -> str:
+    r = plan.training
+    given = {"max_steps": str(plan.steps)} if plan.steps else {}
+    given |= {"max_epochs": number(plan.epochs)} if plan.epochs and plan.epochs == int(plan.epochs) else {}
     if bool(r["clip_norm"]) != bool(r["clip_value"]):
         kind = "norm" if r["clip_norm"] else "value"
         given |= {"gradient_clip_val": number(r[f"clip_{kind}"]), "gradient_clip_algorithm": f'"{kind}"'}

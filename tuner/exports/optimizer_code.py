@@ -16,7 +16,7 @@ from tuner.exports.writing import Plan, call, literal, number
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A value that is an expression already."""
+    """A value that is an expression of Python already."""
 
     text: str
 
@@ -27,7 +27,15 @@ _TORCH = "torch.optim"
 
 @dataclass(frozen=True, slots=True)
 class Decay:
-    """How a setting decays: what goes to the class as ``weight_decay``, and what is done before its step."""
+    """How a setting decays.
+
+    Attributes:
+        own: what goes to the class as ``weight_decay``.
+        l2: the L2 penalty that the extended class adds to the gradients before its step.
+        decoupled: the decay that the extended class multiplies the weights by before its step.
+        options: the class's own arguments that make its ``weight_decay`` decoupled.
+        name: the class that decays decoupled, where it is another one.
+    """
 
     own: float = 0.0
     l2: float = 0.0
@@ -42,13 +50,14 @@ class Decay:
 
     @property
     def any(self) -> bool:
+        """Whether anything decays."""
         return bool(self.own or self.l2 or self.decoupled)
 
 
-def decay(made: Plan) -> Decay:
-    """Divide L2 and decoupled decay between the class and what is done before its step, as the study trained."""
-    of = made.row.optimizer
-    l2, decoupled = made.values.get("l2", 0.0), made.values.get("weight_decay", 0.0)
+def decay(plan: Plan) -> Decay:
+    """Return which decay is left to the class and which is added before its step, as the study trained."""
+    of = plan.row.optimizer
+    l2, decoupled = plan.values.get("l2", 0.0), plan.values.get("weight_decay", 0.0)
     if of.weight_decay == DECOUPLED:
         return Decay(own=decoupled, l2=l2)
     if l2 and decoupled:
@@ -58,11 +67,11 @@ def decay(made: Plan) -> Decay:
     return Decay(own=l2, decoupled=decoupled)
 
 
-def arguments(made: Plan) -> dict[str, str]:
+def arguments(plan: Plan) -> dict[str, str]:
     """Return the class's keyword arguments as source, without rate and decay."""
-    given = arguments_of({**made.row.optimizer.options, **decay(made).options}, made.values, _TOTAL_STEPS)
-    if made.row.optimizer.adapter == FINAL_RATE and made.is_plain:
-        given["final_lr"] = made.values["final_lr"] * made.factor
+    given = arguments_of({**plan.row.optimizer.options, **decay(plan).options}, plan.values, _TOTAL_STEPS)
+    if plan.row.optimizer.adapter == FINAL_RATE and plan.is_plain:
+        given["final_lr"] = plan.values["final_lr"] * plan.factor
     return written(given)
 
 
@@ -71,33 +80,33 @@ def written(given: Mapping[str, Any]) -> dict[str, str]:
     return {key: value.text if isinstance(value, Raw) else literal(value) for key, value in given.items()}
 
 
-def class_name(made: Plan) -> str:
-    """Return the name under which the code builds the class: torch's by its module, or that of the extended class."""
-    of, how = made.row.optimizer, decay(made)
+def class_name(plan: Plan) -> str:
+    """Return the name of the class that the code builds: with its module for torch's, or the extended class's."""
+    of, how = plan.row.optimizer, decay(plan)
     if how.is_added or of.adapter == SGD_PHASE:
         return "Decaying" + of.name if how.is_added else "Scheduled" + of.name
-    return _full(made)
+    return _full(plan)
 
 
-def imports(made: Plan) -> list[str]:
+def imports(plan: Plan) -> list[str]:
     """Return the import lines of the libraries that torch does not come with."""
-    of, names = made.row.optimizer, dict[str, list[str]]()
+    of, names = plan.row.optimizer, dict[str, list[str]]()
     if of.module != _TORCH:
         names.setdefault(of.module, []).append(of.name)
-    if made.row.looks_ahead:
+    if plan.row.looks_ahead:
         names.setdefault("pytorch_optimizer", []).append("Lookahead")
     return [f"from {module} import {', '.join(sorted(classes))}" for module, classes in names.items()]
 
 
-def class_code(made: Plan) -> str:
+def class_code(plan: Plan) -> str:
     """Return the source of the extended class; empty where the library's own does."""
-    how = decay(made)
-    if made.row.optimizer.adapter == SGD_PHASE:
-        return _swats(made, how)
+    how = decay(plan)
+    if plan.row.optimizer.adapter == SGD_PHASE:
+        return _swats(plan, how)
     if not how.is_added:
         return ""
-    return f'''class {class_name(made)}({_full(made)}):
-    """{made.row.optimizer.name} {_added(how)}."""
+    return f'''class {class_name(plan)}({_full(plan)}):
+    """{plan.row.optimizer.name} {_added(how)}."""
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -111,26 +120,26 @@ def class_code(made: Plan) -> str:
 '''
 
 
-def constructor(made: Plan, params: str, single: bool) -> str:
-    """Return the expression that builds the optimizer; ``single``: one group holds all, and its decay stands here."""
-    given = {"*": params, "lr": number(made.rate)}
-    how = decay(made)
-    if single and (how.own or made.row.optimizer.weight_decay == DECOUPLED):
+def constructor(plan: Plan, params: str, single: bool) -> str:
+    """Return the expression that builds the optimizer; ``single``: one group holds all parameters."""
+    given = {"*": params, "lr": number(plan.rate)}
+    how = decay(plan)
+    if single and (how.own or plan.row.optimizer.weight_decay == DECOUPLED):
         given["weight_decay"] = number(how.own)
-    built = call(class_name(made), {**given, **arguments(made)})
-    if not made.row.looks_ahead:
+    built = call(class_name(plan), {**given, **arguments(plan)})
+    if not plan.row.looks_ahead:
         return built
     ahead = {
         "*": built,
-        "k": number(made.values["lookahead_k"]),
-        "alpha": number(made.values["lookahead_alpha"]),
+        "k": number(plan.values["lookahead_k"]),
+        "alpha": number(plan.values["lookahead_alpha"]),
     }
     return call("Lookahead", ahead)
 
 
-def _full(made: Plan) -> str:
-    of = made.row.optimizer
-    name = decay(made).name or of.name
+def _full(plan: Plan) -> str:
+    of = plan.row.optimizer
+    name = decay(plan).name or of.name
     return f"{_TORCH}.{name}" if of.module == _TORCH else name
 
 
@@ -147,8 +156,8 @@ def _loop(how: Decay) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _swats(made: Plan, how: Decay) -> str:
-    return f'''class {class_name(made)}(SWATS):
+def _swats(plan: Plan, how: Decay) -> str:
+    return f'''class {class_name(plan)}(SWATS):
     """SWATS {_added(how) + "; " if how.is_added else ""}the rate that it finds for SGD goes on with the schedule."""
 
     @torch.no_grad()

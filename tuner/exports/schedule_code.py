@@ -13,27 +13,27 @@ Shape: TypeAlias = Callable[[Values, bool], list[str]]
 """From a kind's parameters, and whether a momentum is cycled, to the lines that return the factor at ``x``."""
 
 
-def scheduler_code(made: Plan) -> str:
+def scheduler_code(plan: Plan) -> str:
     """Return the source of what ``scheduler`` builds with."""
-    if made.schedule.kind.follows_metric:
-        return _plateau(made.schedule)
-    cycled = cycles_momentum(made)
-    return _function(made.schedule, cycled) + (_CYCLED if cycled else "")
+    if plan.schedule.kind.follows_metric:
+        return _plateau(plan.schedule)
+    cycled = cycles_momentum(plan)
+    return _function(plan.schedule, cycled) + (_CYCLED if cycled else "")
 
 
-def scheduler(made: Plan) -> str:
+def scheduler(plan: Plan) -> str:
     """Return the expression that builds the scheduler of ``optimizer``, timed to ``total_steps``."""
-    if made.schedule.kind.follows_metric:
+    if plan.schedule.kind.follows_metric:
         return "Plateau(optimizer, total_steps)"
-    if cycles_momentum(made):
+    if cycles_momentum(plan):
         return "CycledLR(optimizer, total_steps)"
     return "torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, total_steps))"
 
 
-def cycles_momentum(made: Plan) -> bool:
+def cycles_momentum(plan: Plan) -> bool:
     """Whether the schedule moves a momentum that the family has."""
-    ratio = made.schedule.parameters.get("momentum_ratio", 1.0)
-    return ratio != 1.0 and made.row.has_momentum
+    ratio = plan.schedule.parameters.get("momentum_ratio", 1.0)
+    return ratio != 1.0 and plan.row.has_momentum
 
 
 def _function(schedule: Schedule, cycled: bool) -> str:

@@ -1,4 +1,4 @@
-"""The targets of an export by name, and the one function that makes one; how each is written stands in its module."""
+"""The targets of an export by name, and the one function that makes an export; each target has its own module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 from tuner.core.errors import InputError
 from tuner.core.records import Horizon, Setting
 from tuner.exports import hugging_face_code, lightning_code, timm_line, torch_code, yaml_entry
-from tuner.exports.writing import Export, Plan, plan
+from tuner.exports.writing import Export, Plan, completed
 
 TARGETS: Mapping[str, Callable[[Plan], Export]] = MappingProxyType(
     {
@@ -27,7 +27,7 @@ def export(setting: Setting, to: str, *, horizon: Horizon | None = None, about: 
     Args:
         setting: the setting; what it does not say has its default.
         to: a name out of ``TARGETS``.
-        horizon: how long the training is; None for code that is told when it runs (timm has to know the epochs).
+        horizon: how long the training is; None for code that gets the steps when it runs (timm needs the epochs now).
         about: lines for the comment at the top, such as the study and its verdict.
 
     Raises:
@@ -35,4 +35,4 @@ def export(setting: Setting, to: str, *, horizon: Horizon | None = None, about: 
     """
     if to not in TARGETS:
         raise InputError(f"the target of an export is {to!r}; expected one of {', '.join(TARGETS)}.")
-    return TARGETS[to](plan(setting, horizon, about))
+    return TARGETS[to](completed(setting, horizon, about))

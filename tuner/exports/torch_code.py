@@ -16,51 +16,51 @@ _BATCH_NORM = (
 )
 
 
-def export(made: Plan) -> Export:
+def export(plan: Plan) -> Export:
     """Return the program: ``build`` for a loop of one's own, ``train`` as the loop that the study trained with."""
-    notes = tuple(common_notes(made))
-    text = header(made, notes) + assembled(made, loop_code(made))
+    notes = tuple(common_notes(plan))
+    text = header(plan, notes) + assembled(plan, loop_code(plan))
     return Export("torch", text, notes)
 
 
-def common_notes(made: Plan) -> list[str]:
+def common_notes(plan: Plan) -> list[str]:
     """Return what every program leaves to the reader."""
-    notes = [f"set {made.batch} yourself."] if made.batch else []
-    if made.schedule.kind.follows_metric:
+    notes = [f"set {plan.batch} yourself."] if plan.batch else []
+    if plan.schedule.kind.follows_metric:
         followed = {"train_loss": "the mean training loss since the last evaluation"}
-        value = followed.get(str(made.schedule.signal), "the validation metric (negated if more is better)")
+        value = followed.get(str(plan.schedule.signal), "the validation metric (negated if more is better)")
         notes.append(f"call scheduler.measured(value) after each evaluation, with {value}.")
-    if made.training["average"] != "none" or SWITCH in made.row.needs:
+    if plan.training["average"] != "none" or SWITCH in plan.row.needs:
         notes.append(f"{_BATCH_NORM}.")
     return notes
 
 
-def assembled(made: Plan, *parts: str, more: tuple[str, ...] = ()) -> str:
+def assembled(plan: Plan, *parts: str, more: tuple[str, ...] = ()) -> str:
     """Return a whole program: imports, groups, class, schedule, ``build``, and the given parts."""
-    body = [groups_code(made), class_code(made), scheduler_code(made), build_code(made), *parts]
+    body = [groups_code(plan), class_code(plan), scheduler_code(plan), build_code(plan), *parts]
     code = "\n\n".join(part for part in body if part)
-    return f"{_imports(made, code, more)}\n\n{code}"
+    return f"{_imports(plan, code, more)}\n\n{code}"
 
 
-def total(made: Plan) -> str:
+def total(plan: Plan) -> str:
     """Return the argument ``total_steps`` as source, with its default where it is known."""
-    return f"total_steps={made.steps}" if made.steps else "total_steps"
+    return f"total_steps={plan.steps}" if plan.steps else "total_steps"
 
 
-def build_code(made: Plan) -> str:
+def build_code(plan: Plan) -> str:
     """Return the source of ``build(model, total_steps)``."""
-    params = "model.parameters()" if is_single(made) else "param_groups(model)"
-    switch = "    optimizer.train()\n" if SWITCH in made.row.needs else ""
-    return f'''def build(model, {total(made)}):
+    params = "model.parameters()" if is_single(plan) else "param_groups(model)"
+    switch = "    optimizer.train()\n" if SWITCH in plan.row.needs else ""
+    return f'''def build(model, {total(plan)}):
     """Return the optimizer and its schedule, timed to ``total_steps`` optimizer steps."""
-    optimizer = {constructor(made, params, is_single(made))}
-{switch}    return optimizer, {scheduler(made)}
+    optimizer = {constructor(plan, params, is_single(plan))}
+{switch}    return optimizer, {scheduler(plan)}
 '''
 
 
-def loop_code(made: Plan) -> str:
+def loop_code(plan: Plan) -> str:
     """Return the source of ``train(model, batches, loss_of, total_steps)``."""
-    r, count = made.training, int(made.training["accumulation"])
+    r, count = plan.training, int(plan.training["accumulation"])
     every = f"{count} batches" if count > 1 else "a batch"
     result = "average.module" if r["average"] != "none" else "model"
     lines = ["optimizer, scheduler = build(model, total_steps)", "batches = iter(batches)"]
@@ -73,32 +73,32 @@ def loop_code(made: Plan) -> str:
         rule = ", avg_fn=ema" if r["average"] == "ema" else ""
         lines.append(f"average = torch.optim.swa_utils.AveragedModel(model{rule})")
     lines += ["model.train()", f"for {'step' if r['average'] == 'swa' else '_'} in range(total_steps):"]
-    lines += [f"    {line}" for line in (*_gradients(made, count), *_update(made))]
-    lines += ["optimizer.eval()"] if SWITCH in made.row.needs else []
+    lines += [f"    {line}" for line in (*_gradients(plan, count), *_update(plan))]
+    lines += ["optimizer.eval()"] if SWITCH in plan.row.needs else []
     body = "\n".join(f"    {line}" for line in [*lines, f"return {result}"])
-    averaging = average_code(made)
+    averaging = average_code(plan)
     return (
         (averaging + "\n\n" if averaging else "")
-        + f'''def train(model, batches, loss_of, {total(made)}):
+        + f'''def train(model, batches, loss_of, {total(plan)}):
     """Train with {every} for each step; ``loss_of(model, batch)`` is the mean loss of a batch."""
 {body}
 '''
     )
 
 
-def average_code(made: Plan) -> str:
+def average_code(plan: Plan) -> str:
     """Return the source of the exponential average's rule; empty where there is none."""
-    if made.training["average"] != "ema":
+    if plan.training["average"] != "ema":
         return ""
     return f'''def ema(average, weight, count):
     """The decay warms up, so that a short run is not averaged with its initialisation."""
-    decay = min({number(made.training["ema_decay"])}, (2 + int(count)) / (11 + int(count)))
+    decay = min({number(plan.training["ema_decay"])}, (2 + int(count)) / (11 + int(count)))
     return torch.lerp(average, weight, 1 - decay)
 '''
 
 
-def _gradients(made: Plan, count: int) -> list[str]:
-    precision = str(made.training["precision"])
+def _gradients(plan: Plan, count: int) -> list[str]:
+    precision = str(plan.training["precision"])
     loss = "loss_of(model, next(batches))" + (f" / {count}" if count > 1 else "")
     lines = [f"loss = {loss}"]
     if precision != "float32":
@@ -107,8 +107,8 @@ def _gradients(made: Plan, count: int) -> list[str]:
     return [f"for _ in range({count}):", *(f"    {line}" for line in lines)] if count > 1 else lines
 
 
-def _update(made: Plan) -> list[str]:
-    r, scaled = made.training, made.training["precision"] == "float16"
+def _update(plan: Plan) -> list[str]:
+    r, scaled = plan.training, plan.training["precision"] == "float16"
     lines = ["scaler.unscale_(optimizer)"] if scaled else []
     lines += [f"nn.utils.clip_grad_norm_(model.parameters(), {number(r['clip_norm'])})"] if r["clip_norm"] else []
     lines += [f"nn.utils.clip_grad_value_(model.parameters(), {number(r['clip_value'])})"] if r["clip_value"] else []
@@ -119,11 +119,11 @@ def _update(made: Plan) -> list[str]:
     return [*lines, "average.update_parameters(model)"] if r["average"] == "ema" else lines
 
 
-def _imports(made: Plan, code: str, more: tuple[str, ...]) -> str:
+def _imports(plan: Plan, code: str, more: tuple[str, ...]) -> str:
     first = ["import math"] if "math." in code else []
     first += ["from fnmatch import fnmatchcase"] if "fnmatchcase(" in code else []
     neural = ["from torch import nn"] if re.search(r"(?<!torch\.)\bnn\.", code) else []
-    rest = sorted(["import torch", *more, *imports(made), *neural], key=_place)
+    rest = sorted(["import torch", *more, *imports(plan), *neural], key=_place)
     return "\n".join([*first, "", *rest] if first else rest) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""An export and what it is made from, numbers as Python writes them, and the comment above each; no target is known."""
+"""What the writers of all targets share: the plan that they write, numbers as source, the comment at the top."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ _WIDTH = 110
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A setting in another tool's words: ``text`` runs there, ``notes`` say what it leaves to the reader.
+    """A setting in another tool's words.
 
-    The notes stand in a comment at the top of the text, too.
+    Attributes:
+        target: the tool, a name out of ``TARGETS``.
+        text: what runs there.
+        notes: what the text leaves to the reader; it also has them in the comment at its top.
     """
 
     target: str
@@ -32,9 +35,16 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A complete setting, ready to be written: every default filled in, the batch's scaling in the learning rate.
+    """A complete setting, ready to be written.
 
-    ``values`` are the family's hyperparameters; ``horizon`` None is for code that is told how long it trains.
+    Attributes:
+        setting: the setting, with every default filled in.
+        row: its family.
+        values: the family's hyperparameters.
+        training: the training options.
+        schedule: the schedule.
+        horizon: how long the training is; None for code that gets the steps when it runs.
+        about: lines for the comment at the top.
     """
 
     setting: Setting
@@ -47,27 +57,29 @@ class Plan:
 
     @property
     def factor(self) -> float:
-        """What the rule for the batch size puts on every learning rate."""
+        """The factor that the rule for the batch size puts on every learning rate."""
         return learning_rate_factor(self.training)
 
     @property
     def rate(self) -> float:
+        """The peak learning rate, with the factor for the batch size in it."""
         return self.values["learning_rate"] * self.factor
 
     @property
     def steps(self) -> int | None:
-        """The optimizer steps in all, where they are known."""
+        """The horizon in optimizer steps; None where it is in epochs or not known."""
         return round(self.horizon.amount) if self.horizon and self.horizon.unit == "steps" else None
 
     @property
     def epochs(self) -> float | None:
+        """The horizon in epochs; None where it is in steps or not known."""
         return self.horizon.amount if self.horizon and self.horizon.unit == "epochs" else None
 
     def patterns(self, prefix: str) -> dict[str, Scalar]:
-        """Return the globs of one kind with their values, without those that change nothing."""
+        """Return the patterns of one kind, as glob to value, without those that change nothing."""
         idle = {MULTIPLIER: 1.0, FREEZE: "no", NO_DECAY: "no"}[prefix]
-        found = {key.removeprefix(prefix): value for key, value in self.training.items() if key.startswith(prefix)}
-        return {glob: value for glob, value in found.items() if value != idle}
+        globs = {key.removeprefix(prefix): value for key, value in self.training.items() if key.startswith(prefix)}
+        return {glob: value for glob, value in globs.items() if value != idle}
 
     @property
     def is_plain(self) -> bool:
@@ -79,14 +91,13 @@ class Plan:
     @property
     def batch(self) -> str:
         """What the reader has to set by hand, as a phrase; empty if there is nothing."""
-        said = [f"batch size {self.training['batch_size']}"] if self.training["batch_size"] else []
-        said += (
-            [f"label smoothing {number(self.training['label_smoothing'])}"] if self.training["label_smoothing"] else []
-        )
-        return " and ".join(said)
+        size, smoothing = self.training["batch_size"], self.training["label_smoothing"]
+        phrases = [f"batch size {size}"] if size else []
+        phrases += [f"label smoothing {number(smoothing)}"] if smoothing else []
+        return " and ".join(phrases)
 
 
-def plan(setting: Setting, horizon: Horizon | None, about: Iterable[str] = ()) -> Plan:
+def completed(setting: Setting, horizon: Horizon | None, about: Iterable[str] = ()) -> Plan:
     """Check a setting and fill in its defaults.
 
     Raises:
@@ -112,11 +123,11 @@ def own_rates(given: Mapping[str, Scalar]) -> list[str]:
     return [key for key, value in given.items() if key.startswith((MULTIPLIER, "layer_decay")) and value != 1.0]
 
 
-def header(made: Plan, notes: Iterable[str]) -> str:
-    """Return the comment at the top: the setting in words, whence it comes, what it is timed to, what to mind."""
-    lines = [told(made.setting), *made.about]
-    lines += [f"Timed to {made.horizon}."] if made.horizon is not None else []
-    lines += [f"Mind: {note}" for note in notes]
+def header(plan: Plan, notes: Iterable[str]) -> str:
+    """Return the comment at the top: the setting in words, where it comes from, its horizon, the notes."""
+    lines = [told(plan.setting), *plan.about]
+    lines += [f"Timed to {plan.horizon}."] if plan.horizon is not None else []
+    lines += [f"Note: {note}" for note in notes]
     wrapped = (textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
     return "".join(f"# {line}\n" for part in wrapped for line in part)
 

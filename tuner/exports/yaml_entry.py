@@ -13,22 +13,22 @@ from tuner.exports.writing import Export, Plan, header
 _PATTERNS = {MULTIPLIER: "multipliers", FREEZE: "freeze", NO_DECAY: "no_decay_patterns"}
 
 
-def export(made: Plan) -> Export:
+def export(plan: Plan) -> Export:
     """Return the entry, complete: neither the family's defaults nor another study's training options change it."""
     entry = {
-        "family": made.row.name,
-        **{key: _plain(value) for key, value in made.values.items()},
-        "schedule": {key: _plain(value) for key, value in made.schedule.setting.items()},
-        "training": _training(made),
+        "family": plan.row.name,
+        **{key: _plain(value) for key, value in plan.values.items()},
+        "schedule": {key: _plain(value) for key, value in plan.schedule.setting.items()},
+        "training": _training(plan),
     }
     note = "As an initial setting of an arm: these keys without 'family', with a 'source'."
-    text = header(made, ()) + f"# {note}\n" + yaml.safe_dump({"current": entry}, sort_keys=False)
+    text = header(plan, ()) + f"# {note}\n" + yaml.safe_dump({"current": entry}, sort_keys=False)
     return Export("yaml", text)
 
 
-def _training(made: Plan) -> dict[str, Any]:
+def _training(plan: Plan) -> dict[str, Any]:
     items: dict[str, Any] = {}
-    for key, value in made.training.items():
+    for key, value in plan.training.items():
         prefix = next((prefix for prefix in _PATTERNS if key.startswith(prefix)), None)
         if prefix is None:
             items[key] = _plain(value)

@@ -1,7 +1,9 @@
-"""The optimizer families: a frozen table of what can be set, with which bounds, and where it is searched; no torch.
+"""The optimizer families: a frozen table with one row for each optimizer; no torch.
 
-``tuner.training.optimizers`` holds the torch half of each row. L2 in the gradient (``l2``) and decoupled
-weight decay (``weight_decay``) are two hyperparameters with two names, in every family that can do either.
+A row holds all that the product knows of an optimizer: hyperparameters, bounds, search ranges and sources, the class and its arguments, and its names in other
+tools. The builder (``tuner.training.optimizers``), the exports and the docs read it; ``docs/adding.md`` shows how to
+add one. L2 in the gradient (``l2``) and decoupled weight decay (``weight_decay``) are two hyperparameters with two
+names, in every family that can do either.
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ __all__ = [
 ]
 
 CAMPS = MappingProxyType({"sgdm": "SGDM", "adam": "Adam family", "other": "other"})
-"""Families that step along an average of gradients, those that divide by an average of their squares, the rest.
+"""The camps of families: steps along an average of gradients; steps divided by an average of their squares; others.
 
-Sign (lion) and orthogonal (muon) steps are neither, and SWATS is first one and then the other.
+Sign steps (lion) and orthogonal steps (muon) are neither, and SWATS is first Adam and then SGD.
 """
 
 
@@ -59,7 +61,7 @@ FAMILIES: Mapping[str, Family] = table(
     modern.lookahead(_BASES["adamw"]),
     *modern.REST,
 )
-"""The rows by name. More exist: ``family("lookahead-NAME")`` is one for each row that can be looked ahead over."""
+"""The rows by name. ``family("lookahead-NAME")`` also derives one for every row that Lookahead may go over."""
 
 
 def camp_name(camp: str) -> str:
@@ -72,13 +74,13 @@ def camp_name(camp: str) -> str:
 
 
 def family(name: str) -> Family:
-    """Return the row of that name; one that looks ahead over another is derived where the table has none.
+    """Return the row of that name, derived from its base for a Lookahead that the table does not have.
 
     >>> family("lookahead-lion").state_slots
     2
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such family.
     """
     if name in FAMILIES:
         return FAMILIES[name]
@@ -88,7 +90,7 @@ def family(name: str) -> Family:
     if base is not None:
         raise InputError(
             f"optimizer family is {name!r}; {base.name} averages its weights itself, and Lookahead would "
-            "evaluate others. Use it alone, or another base."
+            "evaluate others. Use it alone, or take another base."
         )
     raise InputError(
         f"optimizer family is {name!r}; expected one of {', '.join(FAMILIES)}, or {LOOKAHEAD} before another of them."
@@ -96,6 +98,6 @@ def family(name: str) -> Family:
 
 
 def is_family(name: str) -> bool:
-    """Whether ``family`` has a row of that name."""
+    """Return whether ``family`` has a row of that name."""
     base = name.removeprefix(LOOKAHEAD)
     return name in FAMILIES or (name.startswith(LOOKAHEAD) and base in _BASES and SWITCH not in _BASES[base].needs)

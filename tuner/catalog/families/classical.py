@@ -1,7 +1,7 @@
-"""The families that torch has: SGD with its momenta, the Adagrad and Adam families, Muon by another's hand.
+"""The rows of the families that torch has: SGD and its momenta, Adagrad, Adam and their kin, Muon.
 
-Formulas: w weights, g gradient (with l2 w), lr learning rate under its schedule, t the step from 1; m and v averages
-that start at 0, m^ and v^ with their bias corrected.
+Muon's class is pytorch_optimizer's. Formulas: w weights, g gradient (with l2 w), lr learning rate under its schedule,
+t the step from 1; m and v averages that start at 0, m^ and v^ with their bias corrected.
 """
 
 from __future__ import annotations
@@ -368,7 +368,7 @@ _MUON = (
         default_schedule=COSINE,
         momentum="momentum",
         needs=frozenset({PARTNER}),
-        note="AdamW trains embeddings, what has a single row or column, biases and norms, and the output's weight: "
+        note="AdamW trains embeddings, tensors of a single row or column, biases and norms, and the output's weight: "
         "that of a module called head, lm_head or classifier, else the last matrix of those with the highest rate. The "
         "five steps are in bfloat16, at which many CPUs are slow.",
     ),

@@ -1,4 +1,7 @@
-"""The families that torch lacks: from ``pytorch_optimizer`` and ``schedulefree``; formulas as in ``classical``."""
+"""The rows of the families that torch lacks, from ``pytorch_optimizer`` and ``schedulefree``.
+
+The formulas are written as in ``classical``.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tuner.catalog.families.row import Hyperparameter, Search
 
 MOMENTUM_AT, EPS_AT, BETA2_AT = 10, 25, 60
-"""From how many trials per arm more is searched than the learning rate."""
+"""The numbers of trials per arm from which more than the learning rate is searched."""
 
 
 def learning_rate(default: float, low: float = 1e-5, high: float = 3e-2, coordinate: str = "") -> Hyperparameter:
@@ -30,7 +30,7 @@ def momentum(default: float = 0.9, low: float = 5e-3, high: float = 0.5) -> Hype
 def decaying(
     name: str, default: float, low: float, high: float, opens_at: int, meaning: str, least: float = 0.0
 ) -> Hyperparameter:
-    """Return the decay rate of an average, searched by 1 minus it on a log axis from ``low`` to ``high``."""
+    """Return the decay rate of an average; 1 minus it is searched on a log axis from ``low`` to ``high``."""
     search = Search(low, high, opens_at=opens_at, coordinate=f"one_minus_{name}")
     return Hyperparameter(name, default, least, 0.9999999, meaning, search)
 
@@ -70,4 +70,4 @@ DAMPENING = exposed("dampening", 0.0, 0.0, 0.99999, "share of a gradient that do
 LATE_DECAY = weight_decay(opens_at=BETA2_AT)
 """Decoupled decay of families that were published with L2."""
 PLAIN_L2 = l2(opens_at=None)
-"""L2 of families that were published with decoupled decay: nobody has published a range."""
+"""L2 of families that were published with decoupled decay: no range is published, so it is not searched."""

@@ -10,9 +10,7 @@ from typing import TypeAlias
 from tuner.core.values import Scalar, checked
 
 EDGE = 1e-9
-"""Tolerance on shares of the horizon: a step on a drop or a restart belongs to what follows it, however the division
-was rounded.
-"""
+"""The tolerance on shares of the horizon: a step at a drop or restart belongs to what follows, whatever the rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Multipliers:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A dimensionless parameter of a schedule with the bounds inside which it makes sense."""
+    """A dimensionless parameter of a schedule, with the bounds inside which it makes sense."""
 
     name: str
     default: float

@@ -19,13 +19,20 @@ SIGNALS = ("train_loss", "validation")
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """What reduce-on-plateau remembers: its factor, the best value, the step since when it waits for a better one."""
+    """The state of reduce-on-plateau.
+
+    Attributes:
+        ratio: its factor on the learning rate.
+        best: the best value so far; None before the first one.
+        since: the step of the last improvement or reduction, from which patience counts.
+    """
 
     ratio: float = 1.0
     best: float | None = None
     since: int = 0
 
     def after(self, step: int, horizon: int, value: float, p: Values) -> Plateau:
+        """Return the state after a value, measured after ``step`` of ``horizon`` updates."""
         if math.isfinite(value) and (self.best is None or value < _bar(self.best, p["threshold"])):
             return replace(self, best=value, since=step)
         if self.best is None or (step - self.since) / horizon <= p["patience"] + EDGE:
@@ -34,7 +41,7 @@ class Plateau:
 
 
 def _bar(best: float, threshold: float) -> float:
-    """The value below which there is an improvement; below the best one whatever its sign."""
+    """Return the value below which there is an improvement: below the best one, whatever its sign."""
     return best * (1.0 - threshold if best > 0 else 1.0 + threshold)
 
 

@@ -1,4 +1,4 @@
-"""The optimizers of one run behind one face: accumulate, scale, clip, step; it knows no family by name."""
+"""The optimizers of one run, stepped together: accumulate, scale, clip, step; no family is treated by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Base = tuple[float, float | None]
 
 @final
 class Bundle:
-    """One torch optimizer for each named model, that are stepped, switched, saved and scheduled together.
+    """One torch optimizer for each named model; they are stepped, switched, saved and scheduled together.
 
     A single model's is named ``main``; a GAN's two are ``generator`` and ``discriminator``, and
     ``bundle["generator"]`` is the bundle of that one alone. Accumulation, clipping and (for float16) loss scaling
@@ -42,13 +42,13 @@ class Bundle:
         self.train()
 
     def __getitem__(self, name: str) -> Bundle:
-        """Return the bundle of that optimizer alone; it stays under this bundle's schedule.
+        """Return the bundle of that optimizer alone; this bundle's schedule still sets its rate.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no optimizer of that name.
         """
         if name not in self._steppers:
-            raise KeyError(f"no optimizer is named {name!r}; there are {', '.join(self._steppers)}")
+            raise KeyError(f"no optimizer is named {name!r}; expected one of {', '.join(self._steppers)}")
         view = Bundle.__new__(Bundle)
         view._steppers, view._alone = {name: self._steppers[name]}, self._alone
         return view
@@ -74,7 +74,7 @@ class Bundle:
         return float(next(iter(self._steppers.values())).optimizer.param_groups[0]["lr"])
 
     def zero_grad(self) -> None:
-        """Forget the gradients; in the midst of an accumulation they stay."""
+        """Set the gradients to None; within an accumulation they are kept."""
         for stepper in self._steppers.values():
             if not stepper.pending:
                 stepper.forget()
@@ -88,7 +88,7 @@ class Bundle:
             stepper.backward(loss, retain=len(self._steppers) > 1, alone=self._alone)
 
     def step(self) -> bool:
-        """Update the parameters once: unscale, clip, step. With accumulation, only every so manieth call updates.
+        """Update the parameters once: unscale, clip, step. With ``accumulation: n``, every n-th call updates.
 
         Returns:
             Whether the parameters were updated.
@@ -134,7 +134,7 @@ class Bundle:
         return {name: stepper.state_dict() for name, stepper in self._steppers.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` returned; the base values stay those that this bundle was built with."""
+        """Load what ``state_dict`` returned; learning rate and momentum before any schedule stay this bundle's own."""
         if set(state) != set(self._steppers):
             raise ValueError(f"the state has the parts {sorted(state)}; expected {sorted(self._steppers)}")
         for name, stepper in self._steppers.items():
@@ -142,7 +142,7 @@ class Bundle:
 
 
 class _Stepper:
-    """One optimizer with what stands between its gradients and its update."""
+    """One optimizer, with the accumulation, loss scaling and clipping before its update."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, training: Mapping[str, Scalar], device: torch.device) -> None:
         self.optimizer = optimizer
@@ -175,9 +175,9 @@ class _Stepper:
 
     def step(self) -> bool:
         if not self._heard and (self._scaler is not None or self._accumulation > 1):
-            found = "steps on gradients that bundle.backward did not make, with accumulation or float16"
+            what = "steps on gradients that bundle.backward did not make, with accumulation or float16"
             todo = "Call bundle.backward(loss) instead of loss.backward()."
-            raise WorkloadError(wrong(Place("the training step"), found, "gradients that are divided and scaled", todo))
+            raise WorkloadError(wrong(Place("the training step"), what, "gradients that are divided and scaled", todo))
         self._heard = False
         self._calls += 1
         if self.pending:

@@ -1,4 +1,4 @@
-"""From a model's groups to torch's, with L2 and decoupled decay where an optimizer lacks one; no family is known."""
+"""From a model's groups to torch's param groups, with the L2 or decoupled decay that an optimizer lacks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ COUPLED, DECOUPLED = "coupled_decay", "decoupled_decay"
 
 
 def param_groups(
-    found: Sequence[Group], rate: float, own: float = 0.0, coupled: float = 0.0, decoupled: float = 0.0
+    groups: Sequence[Group], rate: float, own: float = 0.0, coupled: float = 0.0, decoupled: float = 0.0
 ) -> list[dict[str, Any]]:
     """Return torch's param groups, one for each group, in their order.
 
     Args:
-        found: the groups; ``scale`` multiplies the rate, and where not ``decays`` all three decays are 0.
+        groups: the model's groups; ``scale`` multiplies the rate, and where not ``decays`` all three decays are 0.
         rate: the learning rate.
         own: what the optimizer itself calls ``weight_decay``, whatever it does with it.
         coupled: L2 that ``with_decay`` adds to the gradients.
@@ -33,12 +33,12 @@ def param_groups(
             **({COUPLED: coupled if group.decays else 0.0} if coupled else {}),
             **({DECOUPLED: decoupled if group.decays else 0.0} if decoupled else {}),
         }
-        for group in found
+        for group in groups
     ]
 
 
 def with_decay(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return the optimizer, made to decay before each step as its param groups say; as it was if they say nothing.
+    """Return the optimizer, with a hook that decays before each step if a param group asks for it.
 
     L2: g += coupled_decay w. Decoupled: w *= 1 - lr decoupled_decay, with the group's learning rate of that moment,
     so that it follows the schedule (Loshchilov & Hutter 2019, arXiv 1711.05101). L2 comes first, from weights that
@@ -51,7 +51,7 @@ def with_decay(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 @torch.no_grad()
 def _decay(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:  # noqa: ARG001
-    # A fused optimizer skips a step of a GradScaler by itself, without the host knowing: so does the decay.
+    # A fused optimizer skips a step of a GradScaler on the device, without the host knowing: so does the decay.
     skipped: torch.Tensor | None = getattr(optimizer, "found_inf", None)
     for group in optimizer.param_groups:
         params = [p for p in group["params"] if p.grad is not None]

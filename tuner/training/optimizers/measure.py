@@ -15,7 +15,7 @@ from tuner.training.optimizers.building import build
 from tuner.training.optimizers.bundle import Bundle
 
 HORIZON = 1000
-"""What the optimizers are told of the horizon; it changes no cost."""
+"""The horizon in steps that the optimizers are built for; it changes no cost."""
 
 STEPS = 10
 """Steps that are timed together, so that what comes once in ten steps (SOAP's basis) is in the figure."""

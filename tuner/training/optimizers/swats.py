@@ -1,4 +1,4 @@
-"""SWATS under a schedule: its switch to SGD survives that the learning rate is set anew at every step."""
+"""SWATS under a schedule: it keeps the rate of its SGD phase although the schedule sets the rate at every step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLANNED, RATIO = "planned_lr", "sgd_ratio"
 def scheduled(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """Return a ``pytorch_optimizer.SWATS`` whose group's learning rate is always the schedule's, before and after.
 
-    At its switch the class writes the rate that it found into ``group["lr"]``, where the next step of any schedule
+    At its switch the class writes SGD's rate into ``group["lr"]``, where the next step of any schedule
     overwrites it. Here its ratio to the rate of that moment is kept, and multiplies the rate within each later step:
     the schedule goes on (Keskar & Socher 2017, arXiv 1712.07628, drop Adam's and SGD's rate alike).
     """
