@@ -17,6 +17,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
 from tuner.config.space import ArmSpace, Dimension
+from tuner.core.values import counted
 from tuner.search.samplers import distribution
 from tuner.search.shares import SHUFFLES, Importance, Row, Share
 
@@ -38,11 +39,15 @@ def importance(space: ArmSpace, rows: Sequence[Row]) -> Importance:
     usable = [(at, score) for at, score in rows if all(d.name in at and d.contains(at[d.name]) for d in dimensions)]
     scores = np.array([score for _, score in usable])
     if len(usable) < FEWEST:
-        return Importance(space.arm, len(usable), reason=f"{len(usable)} trials in the space; it takes {FEWEST}")
+        return Importance(
+            space.arm, len(usable), reason=f"{counted(len(usable), 'trial')} in the space, and it takes {FEWEST}"
+        )
     if len(dimensions) < 2:
-        return Importance(space.arm, len(usable), reason=f"{len(dimensions)} dimension searched: nothing to compare")
+        return Importance(
+            space.arm, len(usable), reason=f"{counted(len(dimensions), 'setting')} searched: nothing to compare"
+        )
     if len(np.unique(scores)) < 2:
-        return Importance(space.arm, len(usable), reason="all trials came to the same value")
+        return Importance(space.arm, len(usable), reason="all trials have the same value")
     divergences = _divergences(dimensions, usable, scores)
     rng = np.random.default_rng(_SEED)
     luck = np.array([_divergences(dimensions, usable, rng.permutation(scores)) for _ in range(SHUFFLES)])

@@ -60,7 +60,7 @@ def test_a_suggestion_says_what_was_seen_and_why() -> None:
     document = study_document("mine", "a.b:C", {}, matches, CONVNET)
     text = recipe_pages.suggestion(CONVNET, matches, document)
     assert "a convolutional network of 11.2 M parameters (20 Conv2d, 19 BatchNorm2d), with batch-norm." in text
-    assert "batch unknown, horizon 30 epochs" in text
+    assert "batch size unknown, horizon 30 epochs" in text
     assert "One thing was not seen." in text
     assert "which yours cannot be compared with" in text
     assert "say --pretrained" in text
@@ -68,7 +68,7 @@ def test_a_suggestion_says_what_was_seen_and_why() -> None:
 
 
 def test_nothing_like_it() -> None:
-    assert "has nothing like it" in recipe_pages.suggestion(CONVNET, (), {})
+    assert "has no similar model" in recipe_pages.suggestion(CONVNET, (), {})
 
 
 def test_known_settings_with_their_places() -> None:
