@@ -69,28 +69,6 @@ def test_horizons_are_at_least_a_step() -> None:
     assert [Horizon(a, "epochs").steps(10) for a in (0.01, 0.5, 3)] == [1, 5, 30]
 
 
-def test_seeds_are_stable_and_apart() -> None:
-    assert derive_seed(0, "search") == 2114957890, "the same on every machine and version"
-    seeds = {derive_seed(s, arm, i) for s in range(5) for arm in ("a", "b") for i in range(200)}
-    assert len(seeds) == 2000
-    assert all(0 <= seed < 2**31 for seed in seeds)
-    assert derive_seed(1, "2") != derive_seed("1", 2)
-
-
-def test_digests_ignore_the_order_of_keys() -> None:
-    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1}) != digest({"a": 1, "b": [2, 1]})
-
-
-def test_short() -> None:
-    assert [short(v) for v in (True, 12, 1.0, 1e-9, "x", None)] == ["True", "12", "1", "1e-09", "x", "-"]
-
-
-def test_phases_and_outcomes_are_texts() -> None:
-    assert [str(p) for p in Phase] == ["explore", "noise", "confirm", "reference", "test"]
-    assert [str(o) for o in Outcome] == ["completed", "pruned", "diverged", "failed", "lost"]
-    assert json.dumps(asdict(started().runs[0].spec))
-
-
 class TestScore:
     @staticmethod
     def run(outcome: Outcome | None, value: float | None = None) -> RunRecord:
@@ -157,3 +135,25 @@ def test_an_ended_run_keeps_the_measurements_of_its_result() -> None:
 )
 def test_one_of_a_unit_is_singular(horizon: Horizon, text: str) -> None:
     assert str(horizon) == text
+
+
+def test_seeds_are_stable_and_apart() -> None:
+    assert derive_seed(0, "search") == 2114957890, "the same on every machine and version"
+    seeds = {derive_seed(s, arm, i) for s in range(5) for arm in ("a", "b") for i in range(200)}
+    assert len(seeds) == 2000
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert derive_seed(1, "2") != derive_seed("1", 2)
+
+
+def test_digests_ignore_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1}) != digest({"a": 1, "b": [2, 1]})
+
+
+def test_short() -> None:
+    assert [short(v) for v in (True, 12, 1.0, 1e-9, "x", None)] == ["True", "12", "1", "1e-09", "x", "-"]
+
+
+def test_phases_and_outcomes_are_texts() -> None:
+    assert [str(p) for p in Phase] == ["explore", "noise", "confirm", "reference", "test"]
+    assert [str(o) for o in Outcome] == ["completed", "pruned", "diverged", "failed", "lost"]
+    assert json.dumps(asdict(started().runs[0].spec))
