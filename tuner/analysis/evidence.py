@@ -374,4 +374,6 @@ def _kind(verdict: Verdict) -> VerdictKind:
 def _gain(gain: Gain) -> dict[str, Any]:
     values = asdict(gain)
     del values["over"]
+    if gain.setting is not None:
+        values["setting"]["recipe"] = values["setting"]["training"]  # its name in the JSON of earlier versions
     return values
