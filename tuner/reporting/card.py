@@ -55,7 +55,7 @@ def rows(evidence: Evidence) -> list[Row]:
     if evidence.test:
         lines.append(("Test", ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())))
     lines += [("Caveat", caveat.text) for caveat in evidence.caveats if caveat.code not in _QUIET]
-    about = "" if words.family(evidence) else ", and a verdict about these settings, not about optimizer families"
+    about = "" if words.family(evidence) else ": the verdict is about these settings, not about optimizer families"
     lines.append(("Caveat", f"One search on this workload and horizon{about}."))
     lines += [("Next", f"{step.command}  ({step.why})" if step.command else step.why) for step in next_steps(evidence)]
     return lines

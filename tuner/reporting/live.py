@@ -147,9 +147,9 @@ def table(records: StudyRecords, phase: str, seconds: float, eta: float | None, 
     foot = f"{_progress(records)}; {_time(seconds, None if phase == FINISHED else eta)}"
     on_ladder = len(spec.rungs) > 1
     drawn = Table(title=head, caption=foot, title_justify="left", caption_justify="left", expand=False)
-    tried = ("settings tried",) if on_ladder else ()
+    tried = ("tried",) if on_ladder else ()
     for name in ("arm", "full runs", *tried, f"best {spec.metric}"):
-        drawn.add_column(name, justify="left" if name == "arm" else "right", no_wrap=name != "settings tried")
+        drawn.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
     drawn.add_column("its settings", overflow="fold", ratio=1)
     for name in ("diverged", "failed", "confirmed", "running"):
         drawn.add_column(name, justify="right", no_wrap=True)

@@ -63,7 +63,7 @@ def test_a_suggestion_says_what_was_seen_and_why() -> None:
     assert "batch size unknown, horizon 30 epochs" in text
     assert "One thing was not seen." in text
     assert "which yours cannot be compared with" in text
-    assert "say --pretrained" in text
+    assert "add --pretrained" in text
     assert parse_yaml(text[text.index("study: mine") :], "s").data == document
 
 

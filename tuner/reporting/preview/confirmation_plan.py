@@ -54,7 +54,7 @@ def _sight(spec: StudySpec) -> Iterator[str]:
     if seen.advised is not None and seen.advised > seen.seeds:
         yield f"To find one side winning on 75 % of seeds as reliably, set confirmation.seeds: {seen.advised}."
     default = spec.confirmation.min_effect is None
-    margin = "the default min_effect" if default else "if your min_effect is as large as"
+    margin = "with the default min_effect" if default else "if your min_effect is as large as"
     yield (
         f"Two equally good finalists end as 'no practical difference' in {100 * seen.ties:.0f} % of studies"
         f" ({margin}{',' * default} one standard deviation of the noise between seeds)."
