@@ -371,4 +371,6 @@ def _kind(verdict: Verdict) -> VerdictKind:
 def _gain(gain: Gain) -> dict[str, Any]:
     values = asdict(gain)
     del values["over"]
+    if gain.setting is not None:
+        values["setting"]["recipe"] = dict(gain.setting.recipe)
     return values

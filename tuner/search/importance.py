@@ -24,6 +24,8 @@ FEWEST = 10
 _GOOD = 5
 _SEED = 20_260_104
 
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
 
 def importance(space: ArmSpace, rows: Sequence[Row]) -> Importance:
     """Return the importances of the dimensions that the arm searches."""
