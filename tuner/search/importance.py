@@ -27,6 +27,8 @@ _GOOD = 5
 """The best trials count as good: so many of them, but a tenth of all at least and a half at most."""
 _SEED = 20_260_104
 
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
 
 def importance(space: ArmSpace, rows: Sequence[Row]) -> Importance:
     """Return the importances of the dimensions that an arm searches.

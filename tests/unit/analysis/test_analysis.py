@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -173,6 +175,11 @@ class TestTheAnswer:
             assert json.loads(json.dumps(document, allow_nan=False))["studies"][0]["analyses"]["rungs"]
             assert not any(isinstance(leaf, Enum) for leaf in leaves(document))
 
+    def test_settings_keep_the_key_recipe(self) -> None:
+        study = Analysis(inconclusive().records).to_json()["studies"][0]
+        rows = [study["recommended"], study["gain_over_default"]["setting"], *study["arms"]]
+        assert all(row["recipe"]["precision"] for row in rows)
+
     def test_numbers_too_large_to_square_overflow_in_silence(self) -> None:
         book = started().confirm({"sgdm": [1.7e308] * 10, "adamw": [-1.7e308] * 10})
         with warnings.catch_warnings(record=True) as caught:
@@ -199,6 +206,11 @@ class TestImportances:
         (row,) = Analysis(self.searched(long=3, short=14).records).importances
         assert (row.n, row.horizon) == (14, Horizon(1, "epochs"))
         assert row.to_json()["horizon"] == "1 epoch"
+
+    def test_optuna_says_nothing(self) -> None:
+        code = "import tuner.search.importance, optuna; print(optuna.logging.get_verbosity() >= optuna.logging.ERROR)"
+        output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        assert output == "True\n"
 
     def test_none_where_neither_is_enough(self) -> None:
         (row,) = Analysis(self.searched(long=3, short=3).records).importances
