@@ -13,8 +13,8 @@ from tuner.reporting.words import linked, searched
 _HEAD = """\
 # Optimizers
 
-Written by `python docs/generate.py` from `tuner/catalog/families/`; edit the table, not this file. [adding.md](adding.md)
-shows how to add a family.
+Written by `python docs/generate.py` from `tuner/catalog/families/`; edit the table, not this file.
+[adding.md](adding.md) shows how to add a family.
 
 A family is an arm of a study, with hyperparameters, bounds and search ranges of its own. `tuner optimizers NAME` shows
 one, with the time that its step takes on your machine. Nothing is implemented here: torch has the class, or
