@@ -8,30 +8,41 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from generators.exports import EXAMPLES
 from torch import nn
 from training.helpers import assign, trained
 
 from tuner.bootstrap import make_executor
-from tuner.catalog.schedules import SCHEDULES
+from tuner.catalog import training_options
+from tuner.catalog.families import modern
+from tuner.catalog.schedules import SCHEDULES, kinds
 from tuner.catalog.training_options import OWN_OPTIONS, TRAINING_OPTIONS, option
 from tuner.config.documents import parse_yaml
+from tuner.config.space_files import read_space
 from tuner.config.spec import read_spec
-from tuner.core.ports import EXECUTORS, Executor
-from tuner.core.records import Horizon, Setting
+from tuner.core.errors import InputError
+from tuner.core.ports import EXECUTORS, Executor, RunSource
+from tuner.core.records import Horizon, Outcome, Setting
 from tuner.core.values import Scalar
-from tuner.exports import TARGETS, export
+from tuner.exports import TARGETS, Export, export, schedule_code
 from tuner.exports.schedule_code import SHAPES
+from tuner.exports.writing import Plan, completed
 from tuner.training import workloads
 from tuner.training.handle import Run
+from tuner.training.optimizers.building import optimizer_of
+from tuner.training.param_groups import groups
 from tuner.training.workloads import Workload
 
 ROOT = Path(__file__).parents[2]
@@ -161,3 +172,79 @@ def test_an_executor_has_the_methods_of_its_port(name: str) -> None:
     wanted = {member for member in vars(Executor) if not member.startswith("_")}
     lacking = sorted(member for member in wanted if not callable(getattr(made(name), member, None)))
     assert not lacking, f"executor {name}: no {', '.join(lacking)}"
+
+
+# -- the page
+
+PAGE = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+
+
+def block(heading: str, language: str = "python", index: int = 0) -> str:
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.S)[index]
+
+
+def defined(source: str, *modules: ModuleType, **names: Any) -> dict[str, Any]:
+    """Run a block with what the module has in which it is to be written; the names afterwards."""
+    space: dict[str, Any] = {key: value for module in modules for key, value in vars(module).items()} | names
+    exec(compile(source, "adding.md", "exec", dont_inherit=True), space)
+    return space
+
+
+def test_the_optimizer_of_the_page_steps_as_its_formula_says() -> None:
+    row = defined("row = " + block("An optimizer"), modern)["row"]
+    values = row.complete({"learning_rate": 0.5, "weight_decay": 0.2})
+    model = nn.Linear(2, 3, bias=False)
+    before = model.weight.detach().clone()
+    model.weight.grad = torch.tensor([[1.0, -2.0], [3.0, 0.5], [-1.0, 4.0]])
+    optimizer_of(row, values, groups(model, {}), 10).step()
+    torch.testing.assert_close(model.weight.detach(), before * (1 - 0.5 * 0.2) - 0.5 * model.weight.grad.sign())
+
+
+def test_the_schedule_of_the_page_and_its_source_are_the_same() -> None:
+    kind = defined(block("A schedule"), kinds)["INVERSE_TIME"]
+    lines = defined(block("A schedule", index=1), schedule_code)["_inverse_time"]
+    for changes in ({}, *kind.variants):
+        values = {p.name: p.default for p in kind.parameters} | changes
+        for x in (0.0, 0.3, 0.99):
+            expression = lines(values, False)[0].removeprefix("return ")
+            assert eval(expression, {"x": x}) == pytest.approx(kind.shape(x, values).lr)
+
+
+def test_the_space_of_the_page_can_be_read() -> None:
+    space = read_space(parse_yaml(block("A space", "yaml"), "adding.md"))
+    assert [arm.arm for arm in space] == ["adamw", "lion"]
+    for arm in space:
+        arm.check_corners()
+
+
+def test_the_workload_of_the_page_learns() -> None:
+    workload = defined(block("A workload"))["Mine"]()
+    result = trained(assign("adding:Mine", steps=5, unit="epochs"), workload)
+    assert result.outcome is Outcome.COMPLETED, result.traceback
+    assert result.value is not None
+    assert result.value < 1.0
+
+
+def test_the_training_option_of_the_page_changes_nothing_by_default() -> None:
+    row = defined("row = " + block("A training option"), training_options)["row"]
+    assert row.check(row.default) == 0.0
+    with pytest.raises(InputError, match="gradient_noise"):
+        row.check(-1.0)
+
+
+def test_the_target_of_the_page_writes_the_setting() -> None:
+    write = defined(block("An export target"), json=json, Plan=Plan, Export=Export)["export"]
+    written = write(completed(Setting("adamw", {}, {"kind": "cosine"}, {"batch_size": 8}), None))
+    assert json.loads(written.text)["beta2"] == 0.999
+    assert written.notes == ("set batch size 8 yourself.",)
+
+
+def test_the_executor_of_the_page_has_the_methods_of_the_port() -> None:
+    executor = defined(block("An executor"), RunSource=RunSource)["QueueExecutor"]
+    assert {m for m in vars(executor) if not m.startswith("_")} == {m for m in vars(Executor) if not m.startswith("_")}
+
+
+def test_the_page_names_files_that_there_are() -> None:
+    for name in re.findall(r"`((?:tuner|tests|docs|search_spaces|examples)/[\w./-]*)`", PAGE):
+        assert (ROOT / name).exists(), f"docs/adding.md names {name}"
