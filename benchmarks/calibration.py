@@ -20,11 +20,11 @@ import numpy as np
 
 from tuner.analysis.analysis import Analysis
 from tuner.analysis.statistics.estimates import Array
-from tuner.analysis.statistics.power import POWER, SHAPES, WIN, judge, seeds_at, seeds_for, shift_for
 from tuner.analysis.verdict.advice import MOST, clear, search_seeds
 from tuner.analysis.verdict.family import permutation_test
 from tuner.analysis.verdict.finalists import finalists
 from tuner.analysis.verdict.looks import extension_level, looks_for
+from tuner.analysis.verdict.power import POWER, SHAPES, WIN, judge, seeds_at, seeds_for, shift_for
 from tuner.config.documents import Section
 from tuner.config.spec import StudySpec, read_spec
 from tuner.core.records import Horizon, Outcome, Phase, RunRecord, RunResult, RunSpec, Source, State, TrialRecord
@@ -206,14 +206,14 @@ def records(search: Array, fresh: Array) -> StudyRecords:
         _run(spec, trial, Phase.EXPLORE, spec.search_seed, float(search[arms.index(trial.arm), trial.index]))
         for trial in trials
     ]
-    chosen = finalists(StudyRecords.of(spec, trials, runs))
+    chosen = finalists(StudyRecords(spec, tuple(trials), tuple(runs)))
     by_name = {(trial.arm, trial.index): trial for trial in trials}
     runs += [
         _run(spec, by_name[arm, chosen[arm]], Phase.CONFIRM, spec.confirm_seed(chosen, index), float(value))
         for arm, row in zip(arms, fresh, strict=True)
         for index, value in enumerate(row)
     ]
-    return StudyRecords.of(spec, trials, runs)
+    return StudyRecords(spec, tuple(trials), tuple(runs))
 
 
 def _run(spec: StudySpec, trial: TrialRecord, phase: Phase, seed: int, value: float) -> RunRecord:

@@ -29,7 +29,7 @@ Row = tuple[str, str]
 
 
 def headline(evidence: Evidence) -> str:
-    """The verdict in three words."""
+    """Return the verdict in a few words."""
     if evidence.verdict.kind is VerdictKind.WINNER:
         return f"{evidence.verdict.arm} is better"
     return words.HEADLINES[evidence.verdict.kind]
@@ -37,7 +37,7 @@ def headline(evidence: Evidence) -> str:
 
 def rows(evidence: Evidence) -> list[Row]:
     """Return the card's lines as label and text, the first the verdict."""
-    found = [
+    lines = [
         ("Verdict", evidence.verdict.sentence),
         *([("Families", words.family(evidence))] if words.family(evidence) else []),
         (
@@ -50,15 +50,15 @@ def rows(evidence: Evidence) -> list[Row]:
         ("Expect", f"{evidence.metric} {words.expected(evidence)}"),
     ]
     if started := words.started(evidence):
-        found.append(("Start", f"warm, from {started}"))
-    found += [("Gain", words.gain(evidence, over)) for over in Reference if _worth(evidence, over)]
+        lines.append(("Start", f"warm, from {started}"))
+    lines += [("Gain", words.gain(evidence, over)) for over in Reference if _worth(evidence, over)]
     if evidence.test:
-        found.append(("Test", ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())))
-    found += [("Caveat", caveat.text) for caveat in evidence.caveats if caveat.code not in _QUIET]
-    about = "" if words.family(evidence) else ": it is about these settings, not these families"
-    found.append(("Caveat", f"one search, on this workload and horizon{about}"))
-    found += [("Next", f"{step.command}  ({step.why})" if step.command else step.why) for step in next_steps(evidence)]
-    return found
+        lines.append(("Test", ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())))
+    lines += [("Caveat", caveat.text) for caveat in evidence.caveats if caveat.code not in _QUIET]
+    about = "" if words.family(evidence) else ", and a verdict about these settings, not about optimizer families"
+    lines.append(("Caveat", f"One search on this workload and horizon{about}."))
+    lines += [("Next", f"{step.command}  ({step.why})" if step.command else step.why) for step in next_steps(evidence)]
+    return lines
 
 
 def text(evidence: Evidence | Nothing) -> str:

@@ -14,9 +14,9 @@ from tuner.core.errors import NoEvidence
 from tuner.reporting.markdown import markdown
 
 LONGEST = 60
-"""A folder's name has so many characters at most."""
+"""The most characters in a folder's name."""
 FILES = ("report.html", "recommendation.json", "recommendation.md", "learning_curves.png", "values_by_arm.png")
-"""What a recommendation is written to, what people open first at the head."""
+"""The files of a recommendation, in the order in which people open them."""
 
 
 def write_all(analysis: Analysis, folder: Path) -> list[Path]:
@@ -43,7 +43,9 @@ def write_all(analysis: Analysis, folder: Path) -> list[Path]:
 def write_each(analyses: Sequence[Analysis], folder: Path) -> list[Path]:
     """Write the report of each study that has an answer, of several into a folder each; return the pages."""
     pages = []
-    for analysis, name in zip(analyses, folder_names([one.records.spec.name for one in analyses]), strict=True):
+    for analysis, name in zip(
+        analyses, folder_names([analysis.records.spec.name for analysis in analyses]), strict=True
+    ):
         try:
             pages.append(write_all(analysis, folder / name if len(analyses) > 1 else folder)[0])
         except NoEvidence:

@@ -8,13 +8,13 @@ from tuner.analysis.evidence import ArmRow, Evidence
 from tuner.analysis.findings import Findings
 from tuner.analysis.verdict.decision import Pair
 from tuner.catalog.training_options import told
-from tuner.core.values import short
+from tuner.core.values import counted, short
 from tuner.reporting import search_words, words
 from tuner.reporting.next_steps import next_steps
 
 PICTURES = (
-    ("learning_curves.png", "Validation metric of the finalists"),
-    ("values_by_arm.png", "Values of all runs by arm"),
+    ("learning_curves.png", "Learning curves of the finalists"),
+    ("values_by_arm.png", "Values of all trials by arm"),
 )
 
 
@@ -64,7 +64,8 @@ def note(evidence: Evidence) -> str:
 
 def leaderboard(evidence: Evidence) -> str:
     """Return the table of arms, best first."""
-    search, cost = ("best of the search", "trials", "in full runs", "diverged"), ("state B/param", "ms/step")
+    search = ("best of the search", "trials", "search in full runs", "diverged")
+    cost = ("state, bytes/param", "ms/step")
     head = ("arm", "fresh seeds: mean", "seeds", *search, *cost, "")
     return table(head, [_arm(evidence, row) for row in evidence.arms])
 
@@ -89,8 +90,9 @@ def _title(evidence: Evidence) -> str:
 
 
 def _why(evidence: Evidence) -> str:
-    reason = f" ({evidence.verdict.reason})" if evidence.verdict.reason else ""
-    return f"Recommended: **{evidence.arm}** ({evidence.camp_name}), because {evidence.why}{reason}."
+    reason = evidence.verdict.reason
+    more = f" {reason[0].upper()}{reason[1:]}." if reason else ""
+    return f"Recommended: **{evidence.arm}** ({evidence.camp_name}), because {evidence.why}.{more}"
 
 
 def _settings(evidence: Evidence) -> str:
@@ -108,7 +110,7 @@ def _expectation(evidence: Evidence) -> str:
 
 def _arm(evidence: Evidence, row: ArmRow) -> tuple[str, ...]:
     marks = ["recommended"] if row.arm == evidence.arm else []
-    marks += [f"out after {row.dropped_after} seeds"] if row.dropped_after else []
+    marks += [f"out after {counted(row.dropped_after, 'seed')}"] if row.dropped_after else []
     marks += [f"{row.n_failed} failed"] if row.n_failed else []
     return (
         f"**{row.arm}**" if row.arm == evidence.arm else row.arm,
@@ -126,14 +128,13 @@ def _arm(evidence: Evidence, row: ArmRow) -> tuple[str, ...]:
 
 def _pairs(evidence: Evidence) -> str:
     if not any(pair.n_pairs for pair in evidence.pairs):
-        return "No two finalists have been trained on common fresh seeds."
+        return "No two finalists have been trained on the same fresh seeds."
     head = ("a", "b", "a − b", "interval", "p", "p (Holm)", "P(a better)", "pairs", "verdict")
-    looks = ", ".join(f"{look.level:.3g} at {look.seeds} seeds" for look in evidence.looks)
-    effect = "" if evidence.min_effect is None else f" Practical equality: within ±{short(evidence.min_effect)}."
+    effect = "" if evidence.min_effect is None else f" No practical difference: within ±{short(evidence.min_effect)}."
     text = (
-        "Same seeds, data order and initialisation in every arm; exact sign-flip test of the mean paired difference,"
-        f" decided where p is at most {looks} (together {evidence.alpha:g}).{effect}"
-        f" Intervals: {words.percent(1 - evidence.alpha)}, BCa bootstrap."
+        "Every arm trains on the same seeds, with the same data order and initialisation. Exact sign-flip test of the"
+        f" paired differences; a pair is decided if p is at most {words.levels(evidence)}.{effect}"
+        f" Intervals: {words.percent(1 - evidence.alpha)}, BCa bootstrap of the mean."
     )
     return text + "\n\n" + table(head, [_pair(pair) for pair in evidence.pairs])
 
@@ -142,7 +143,7 @@ def _pair(pair: Pair) -> tuple[str, ...]:
     return (
         pair.a,
         pair.b,
-        "-" if pair.difference is None else f"{pair.difference:+.4g}",
+        words.difference(pair),
         words.interval(pair.ci_low, pair.ci_high),
         words.bare_p(pair.p),
         words.bare_p(pair.p_holm),
@@ -185,12 +186,12 @@ def _caveats(evidence: Evidence) -> str:
 
 
 def _valid_for(evidence: Evidence) -> str:
-    rest = "Another batch size, horizon or regulariser wants a search of its own."
+    rest = "For another batch size, horizon or regulariser, search again."
     return f"{_list(words.valid_for(evidence))}\n\n{rest}"
 
 
 def _cost(evidence: Evidence) -> str:
-    return table(("phase", "runs", "in full runs", "seconds of training", "of evaluation"), words.cost_rows(evidence))
+    return table(words.COST_HEAD, words.cost_rows(evidence))
 
 
 def _list(lines: Iterable[str]) -> str:

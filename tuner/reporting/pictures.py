@@ -1,4 +1,4 @@
-"""The pictures of a study: learning curves of the finalists, and all values by arm (matplotlib, no global state)."""
+"""The two pictures beside a recommendation: learning curves of the finalists, values of all trials by arm."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from tuner.analysis.analysis import Analysis
 from tuner.core.records import Outcome, Phase, RunRecord
+from tuner.core.values import counted
 from tuner.study_records import StudyRecords, ended
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _INK, _PALE = "#222222", "#8A8A8A"
 _SPREAD = 6.0
-"""Values further from the middle than so many interquartile ranges go to the border, like diverged ones."""
+"""Values more than this many interquartile ranges worse than the median are drawn at the border, like diverged ones."""
 
 Curves = Mapping[str, list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]]
 
@@ -49,15 +50,14 @@ def learning_curves(analysis: Analysis, path: Path) -> Path:
             axes.plot(steps, middle, color=colour, linewidth=2, **dots)
         else:
             axes.plot(steps, middle, color=colour, linewidth=0.9, zorder=1)
-        seeds = f"{len(rows)} seed{'s' if len(rows) != 1 else ''}"
-        ends.append((float(middle[-1]), f"{arm}  ({seeds})", colour))
+        ends.append((float(middle[-1]), f"{arm}  ({counted(len(rows), 'seed')})", colour))
     fresh = bool(analysis.records.in_phase(Phase.CONFIRM))
-    what = "mean and range over fresh seeds" if fresh else "their runs in the search"
+    what = "mean and range over fresh seeds" if fresh else "runs of the search"
     focus(axes, curves)
     _direct_labels(axes, ends)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(spec.metric)
-    axes.set_title(f"{spec.name}: finalists, {what}", loc="left", fontsize=12, color=_INK)
+    axes.set_title(f"{spec.name}: learning curves of the finalists, {what}", loc="left", fontsize=12, color=_INK)
     if not curves:
         _nothing(axes)
     return _save(figure, path)
@@ -75,25 +75,25 @@ def values_by_arm(analysis: Analysis, path: Path) -> Path:
     border, notes = low if spec.sign > 0 else high, {}
     for number, arm in enumerate(arms):
         colour, marker = PALETTE[number % len(PALETTE)], _marker(number)
-        mine = {trial: value for (name, trial), value in values.items() if name == arm}
-        total = max([*mine, *bad[arm], 0]) + 1
+        searched = {trial: value for (name, trial), value in values.items() if name == arm}
+        total = max([*searched, *bad[arm], 0]) + 1
         place = {trial: number - 0.36 + 0.46 * (trial + 0.5) / total for trial in range(total)}
-        off = [t for t, value in mine.items() if not low <= value <= high]
-        inside = [t for t in mine if t not in off]
-        _dots(axes, [place[t] for t in inside], [mine[t] for t in inside], colour, marker, 26, 0.55)
+        off = [t for t, value in searched.items() if not low <= value <= high]
+        inside = [t for t in searched if t not in off]
+        _dots(axes, [place[t] for t in inside], [searched[t] for t in inside], colour, marker, 26, 0.55)
         out = sorted({*off, *bad[arm]})
         notes[arm] = _tally(len(bad[arm]), len(off))
         axes.plot([place[t] for t in out], [border] * len(out), "x", color=_INK, markersize=6, clip_on=False, zorder=4)
         if arm in chosen and chosen[arm] in inside:
             best = chosen[arm]
-            axes.plot([place[best]], [mine[best]], "o", mfc="none", mec=_INK, markersize=11, mew=1.3, zorder=5)
+            axes.plot([place[best]], [searched[best]], "o", mfc="none", mec=_INK, markersize=11, mew=1.3, zorder=5)
         _beside(axes, number + 0.27, fresh.get(arm, []), colour, marker)
     axes.set_ylim(low, high)
     axes.set_xlim(-0.5, len(arms) - 0.5)
     axes.set_xticks(range(len(arms)), [f"{arm}\n{notes[arm]}" for arm in arms])
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(f"{spec.metric} ({'more' if spec.sign > 0 else 'less'} is better)")
-    what = "all values" if len(spec.rungs) == 1 else f"all values over {spec.horizon}"
+    what = "values of all trials" if len(spec.rungs) == 1 else f"values of all trials over {spec.horizon}"
     axes.set_title(f"{spec.name}: {what} by arm", loc="left", fontsize=12, color=_INK, pad=22)
     legend = (
         "left: search, in order of proposal (ring: finalist, ×: diverged or off the scale)   right: fresh seeds, mean"
@@ -110,9 +110,9 @@ def finalist_curves(analysis: Analysis) -> Curves:
     seeds = set(state.samples.seeds)
     curves: dict[str, list[tuple[Any, Any]]] = {}
     for arm, trial in state.chosen.items():
-        mine = ended(analysis.records.runs_of(arm, trial))
-        confirm = [run for run in mine if run.spec.phase is Phase.CONFIRM and run.spec.seed in seeds]
-        explore = [run for run in mine if run.spec.phase is Phase.EXPLORE and run.spec.horizon == spec.horizon]
+        runs = ended(analysis.records.runs_of(arm, trial))
+        confirm = [run for run in runs if run.spec.phase is Phase.CONFIRM and run.spec.seed in seeds]
+        explore = [run for run in runs if run.spec.phase is Phase.EXPLORE and run.spec.horizon == spec.horizon]
         rows = [_points(run, spec.metric) for run in sorted(confirm or explore, key=lambda run: run.run_id)]
         if rows := [row for row in rows if len(row[0])]:
             curves[arm] = rows

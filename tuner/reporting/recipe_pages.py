@@ -1,4 +1,4 @@
-"""Pages on the recipe book and on what it suggests: tables for people, YAML to paste; nothing is ranked here."""
+"""Pages on the recipe book and what it suggests: tables for people, YAML to paste. Ranking: recipes/suggestion.py."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _DECAYS = ("weight_decay", "l2")
 _PLAIN = ("kind", "warmup_shape")
 
 
-def recipes(found: Sequence[Published]) -> RenderableType:
+def recipes(rows: Sequence[Published]) -> RenderableType:
     """Draw the book: a row for each recipe."""
     from rich.table import Table
 
     table = Table(title="Recipe book", title_justify="left")
-    for name in ("name", "architecture", "optimizer", "rate", "decay", "schedule", "batch", "source"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("rate", "decay") else "left")
-    for recipe in found:
+    for name in ("name", "architecture", "optimizer", "learning rate", "decay", "schedule", "batch", "source"):
+        table.add_column(name, overflow="fold", justify="right" if name in ("learning rate", "decay") else "left")
+    for recipe in rows:
         values = recipe.setting.hyperparameters
         table.add_row(
             recipe.name,
@@ -37,7 +37,7 @@ def recipes(found: Sequence[Published]) -> RenderableType:
             batch(recipe),
             recipe.source,
         )
-    table.caption = "tuner recipes NAME shows one whole; decay is L2 or decoupled, as the optimizer has it"
+    table.caption = "tuner recipes NAME shows all of one; decay is L2 or decoupled, whichever the optimizer has"
     return table
 
 
@@ -69,7 +69,7 @@ def recipe_page(recipe: Published) -> str:
         "data": recipe.dataset,
         "optimizer": f"{recipe.family} ({CAMPS[row.camp]}): {_settings(setting.hyperparameters)}",
         "schedule": str(setting.schedule["kind"]) + (f" ({_settings(rest)})" if rest else ""),
-        "training": _settings(changed(setting.training)) or "nothing besides",
+        "training": _settings(changed(setting.training)) or "all at their defaults",
         "batch": batch(recipe),
         "horizon": str(recipe.horizon) if recipe.horizon else "not stated",
         "source": recipe.source,
@@ -77,11 +77,11 @@ def recipe_page(recipe: Published) -> str:
     }
     lines = [f"{recipe.name}: {recipe.title}", ""]
     lines += [f"{key + ':':<11}{value}" for key, value in facts.items()]
-    lines += ["", "In a study file, to be tried first by the arm of its family, at the rate for your batch size:"]
+    lines += ["", "For a study file: the arm of its family tries it first, at the learning rate for your batch size:"]
     lines += ["", f"known_recipes: [{recipe.name}]"]
-    lines += ["", f"Or as it stands, under arms: {recipe.family}: of a space:", "", "initial_settings:"]
+    lines += ["", f"Or as published, in a space, under arms: {recipe.family}:", "", "initial_settings:"]
     lines += _indented(as_yaml([{**recipe.written, "source": f"recipe {recipe.name}"}]))
-    lines += ["", "Or as what you use today:", "", "current:"]
+    lines += ["", "Or as the settings that you use today:", "", "current:"]
     lines += _indented(as_yaml({"family": recipe.family, **recipe.written}))
     return "\n".join(lines)
 
@@ -120,32 +120,32 @@ def recipe_json(recipe: Published) -> dict[str, Any]:
 
 
 def looks(features: Features) -> str:
-    """Say what was seen of a workload."""
+    """Say what a workload's model looks like."""
     layers = ", ".join(f"{count} {name}" for name, count in sorted(features.layers.items(), key=lambda x: -x[1])[:8])
     others = sorted(features.traits - {features.kind})
-    told = [
+    lines = [
         f"Your model is {KIND_WORDS[features.kind]} of {amount(features.parameters)} parameters ({layers})"
         + (f", with {', '.join(others)}." if others else "."),
-        f"It seems to be for {' or '.join(sorted(features.tasks))}; to {features.direction} {features.metric}, "
-        f"batch {features.batch or 'unknown'}, horizon {features.horizon or 'not stated'}.",
+        f"Its task seems to be {' or '.join(sorted(features.tasks))}: {features.direction} {features.metric}, "
+        f"batch size {features.batch or 'unknown'}, horizon {features.horizon or 'not stated'}.",
     ]
-    return "\n".join([*told, *features.remarks])
+    return "\n".join([*lines, *features.remarks])
 
 
 def suggestion(features: Features, matches: Sequence[Match], document: Mapping[str, Any]) -> str:
     """Say which recipes are nearest and why, and give a study file that tries them first."""
     if not matches:
-        none = "The recipe book has nothing like it; the default space starts from the optimizers' defaults."
+        none = "The recipe book has no similar model; the default space starts from the optimizers' defaults."
         return f"{looks(features)}\n\n{none}"
     lines = [looks(features), "", "Nearest recipes, before anything is trained:", ""]
     for i, match in enumerate(matches, 1):
-        lines += [f"{i}. {match.recipe.name} ({match.recipe.title}); score {match.score:.1f}"]
+        lines += [f"{i}. {match.recipe.name} ({match.recipe.title}); similarity {match.score:.1f}"]
         lines += [f"   why:       {'; '.join(match.reasons)}"]
         lines += [f"   optimizer: {match.recipe.setting}"]
         lines += [f"   rate:      {translated(match, features)}"]
         lines += [f"   source:    {match.recipe.source}"]
     scratch = not any(FINE_TUNING in match.recipe.tasks for match in matches)
-    lines += ["", "For a model that is trained already, say --pretrained."] if scratch else []
+    lines += ["", "If the model is already pretrained, add --pretrained."] if scratch else []
     lines += ["", "A study file that tries them first:", "", as_yaml(dict(document)).rstrip()]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What the search taught, as rows and sentences for the Markdown and the HTML page; neither markup nor figures."""
+"""What the search taught, as rows and sentences for the Markdown and the HTML page. The verdict's words: words.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tuner.analysis.findings import Findings
 from tuner.analysis.searched.sensitivity import in_words
 from tuner.analysis.searched.tuning_curves import CONFIDENCES, TuningCurve
-from tuner.core.values import short
+from tuner.core.values import counted, short
 from tuner.reporting import words
 from tuner.search.shares import CHANCE, SHUFFLES, Importance
 
@@ -15,24 +15,26 @@ Row = tuple[str, ...]
 
 BUDGET_HEAD = ("arm", "trials", "median of the best", f"{words.percent(CONFIDENCES[0])} band")
 BUDGET_MEANING = (
-    "What the best of so many trials comes to, one search as good as another: the median, and a band that holds for all"
-    " budgets at once (Lourie, Cho and He 2023). Independent trials only; diverged and failed ones count as the worst."
+    "The best value that a search reaches with a given number of trials: the median over searches, with a band that"
+    " holds for all budgets at once (Lourie, Cho and He 2023). Only trials that were proposed independently of each"
+    " other's results count; diverged and failed ones count as the worst."
 )
 SENSITIVITY_MEANING = (
-    "How wide the range of learning rates is in which trials came close to the arm's best, whatever their other"
-    " settings. A wide range forgives a poor guess."
+    "The range of learning rates in which trials came close to the arm's best value, whatever their other settings. A"
+    " wide range forgives a poor guess."
 )
 IMPORTANCE_MEANING = (
-    "How far good trials lie apart from all trials along each dimension (PED-ANOVA), as a share of the arm's total."
-    f" A dimension stands out if at most {words.percent(CHANCE)} of {SHUFFLES} shuffles of the values reach as much;"
-    " with few trials little does, and that proves nothing."
+    "How much each setting decides whether a trial is among the good ones (PED-ANOVA), as a share of the arm's total. A"
+    f" setting stands out if at most {words.percent(CHANCE)} of {SHUFFLES} shuffles of the values give it as large a"
+    " figure. With few trials little stands out, and that proves nothing."
 )
-IMPORTANCE_HEAD = ("arm", "dimension", "share", "by chance", "")
+IMPORTANCE_HEAD = ("arm", "setting", "share", "by chance", "")
 
 
 RUNGS_MEANING = (
-    "Whether short runs rank an arm's settings as full runs do: Spearman's rank correlation over the settings that"
-    " trained on both. Only promising settings go up the ladder, so it is lower than over all settings."
+    "Whether short runs rank an arm's settings as full runs do: Spearman's rank correlation over the settings trained"
+    " on both (1: the same order, 0: no relation). Only promising settings train for longer, so it is lower than it"
+    " would be over all settings."
 )
 RUNGS_HEAD = ("arm", "short run", "full run", "settings on both", "rank correlation")
 
@@ -78,39 +80,42 @@ def _note(curve: TuningCurve) -> str:
         return f"no curve; {curve.reason}"
     bad = f", {curve.diverged} of them diverged or failed" if curve.diverged else ""
     reason = f". {curve.reason}" if curve.reason else ""
-    return f"{curve.n} independent trials{bad}{reason}"
+    return f"{counted(curve.n, 'independent trial')}{bad}{reason}"
 
 
 def sensitivity_notes(findings: Findings) -> list[str]:
+    """Return for each arm over which range of learning rates trials were good, or why that is unknown."""
     return [f"{row.arm} (`{row.name}`): {in_words(row)}." for row in findings.sensitivities]
 
 
 def importance_rows(importances: Sequence[Importance]) -> list[Row]:
+    """Return the rows of ``IMPORTANCE_HEAD``."""
     return [
         (
-            found.arm,
+            row.arm,
             share.name,
             f"{100 * share.share:.0f} %",
             f"{100 * share.chance:.0f} %",
             "stands out" if share.stands_out else "",
         )
-        for found in importances
-        for share in found.shares
+        for row in importances
+        for share in row.shares
     ]
 
 
 def importance_notes(importances: Sequence[Importance]) -> list[str]:
     """Return for each arm without importances why it has none, and where they rest on short runs."""
-    none = [f"{found.arm}: none; {found.reason}." for found in importances if found.reason]
-    short = [
-        f"{found.arm}: from {found.n} short runs of {found.horizon}; too few settings trained over the full horizon."
-        for found in importances
-        if found.horizon
+    without = [f"{row.arm}: not computed; {row.reason}." for row in importances if row.reason]
+    from_short_runs = [
+        f"{row.arm}: from {row.n} runs of {row.horizon}, because too few settings trained over the full horizon."
+        for row in importances
+        if row.horizon
     ]
-    return none + short
+    return without + from_short_runs
 
 
 def edge_notes(findings: Findings) -> list[str]:
+    """Return the edges of ranges at which finalists lie."""
     return [f"{edge.arm}: {edge.text}." for edge in findings.edges]
 
 

@@ -1,4 +1,4 @@
-"""Figures and findings as short plain phrases, shared by the documents and the card."""
+"""The answer in short plain phrases, shared by the card and the documents. What the search taught: search_words.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuner.analysis.verdict.references import Gain
 from tuner.catalog.families import Search, camp_name
 from tuner.catalog.training_options import changed
 from tuner.core.records import Setting
-from tuner.core.values import Scalar, short
+from tuner.core.values import Scalar, counted, short
 
 HEADLINES: Mapping[VerdictKind, str] = {
     VerdictKind.WINNER: "Better",
@@ -22,7 +22,10 @@ HEADLINES: Mapping[VerdictKind, str] = {
     VerdictKind.SINGLE: "One arm only",
 }
 _NOISE = "one standard deviation of the noise between seeds"
-_USELESS = 0.05
+_SHOWN = 0.05
+"""A gain is called better, or a loss worse, if its p is at most this."""
+_ROUNDING = 1e-12
+"""A mean difference below this share of its interval is what floating-point sums leave of zero."""
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -64,57 +67,72 @@ def linked(text: str) -> str:
 
 
 def percent(confidence: float) -> str:
+    """Return a share in per cent.
+
+    >>> percent(0.95)
+    '95 %'
+    """
     return f"{100 * confidence:g} %"
 
 
 def expected(evidence: Evidence) -> str:
-    found = evidence.expected
-    if found.value is None:
-        return "nothing: none of its runs completed"
-    if found.source is ExpectedSource.SEARCH:
-        return f"{short(found.value)} (one run of the search: expect less of a fresh one)"
-    seeds = f"{found.n} fresh seed{'s' if found.n != 1 else ''}"
-    if found.ci_low is None:
-        return f"{short(found.value)} ({seeds})"
-    span = interval(found.ci_low, found.ci_high)
-    return f"{short(found.value)} ({percent(1 - evidence.alpha)} interval {span}, {seeds})"
+    """Say which value of the metric to expect of the recommended setting, and how well it is known."""
+    expectation = evidence.expected
+    if expectation.value is None:
+        return "unknown: none of its runs completed"
+    if expectation.source is ExpectedSource.SEARCH:
+        return f"{short(expectation.value)} (the best run of the search: expect worse of a new run)"
+    seeds = counted(expectation.n, "fresh seed")
+    if expectation.ci_low is None:
+        return f"{short(expectation.value)} ({seeds})"
+    span = interval(expectation.ci_low, expectation.ci_high)
+    return f"{short(expectation.value)} ({percent(1 - evidence.alpha)} interval {span}, {seeds})"
 
 
 def gain(evidence: Evidence, over: Reference) -> str:
-    """Say what is gained over a reference, and when it is nothing or a loss, that."""
-    found, name = evidence.gain(over), _reference(evidence, over)
-    if found.gain is None:
-        return f"over {name}: not measured ({found.reason})"
-    if found.n_pairs == 0:
-        return f"over {name}: none, {found.reason}"
-    figures = f"{interval(found.ci_low, found.ci_high)}, {p_value(found.p)}, {found.n_pairs} pairs"
-    return f"over {name}: {_signed(found.gain)} ({figures}){_judge(found)}"
+    """Say how much better the recommended setting is than a reference: better, worse, or not shown to differ."""
+    measured, name = evidence.gain(over), _reference(evidence, over)
+    if measured.gain is None:
+        return f"over {name}: not measured ({measured.reason})"
+    if measured.n_pairs == 0:
+        return f"over {name}: none, {measured.reason}"
+    low, high, level = measured.ci_low, measured.ci_high, percent(1 - evidence.alpha)
+    test = f"{p_value(measured.p)}, {counted(measured.n_pairs, 'pair')}"
+    if not is_shown(measured):
+        return (
+            f"over {name}: no difference shown ({measured.gain:+.4g}, {level} interval {interval(low, high)}, {test})"
+        )
+    if measured.gain > 0:
+        return f"over {name}: {measured.gain:.4g} better ({level} interval {interval(low, high)}, {test})"
+    loss = "no interval" if low is None or high is None else interval(-high, -low)
+    return f"over {name}: {-measured.gain:.4g} worse ({level} interval {loss}, {test}); keep {name}"
 
 
-def _judge(found: Gain) -> str:
-    if found.gain is not None and found.p is not None and found.p <= _USELESS:
-        return "" if found.gain > 0 else ": the reference is better; keep it"
-    return ": no difference could be shown"
+def is_shown(measured: Gain) -> bool:
+    """Whether a measured gain or loss can be told from zero."""
+    return measured.p is not None and measured.p <= _SHOWN
 
 
 def _reference(evidence: Evidence, over: Reference) -> str:
     return f"the default of {evidence.setting.family}" if over is Reference.DEFAULT else "your current settings"
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.4g} better" if value > 0 else f"{value:+.4g}"
-
-
 def settings(values: Mapping[str, Scalar]) -> str:
+    """Return names with their values.
+
+    >>> settings({"learning_rate": 0.0123456, "nesterov": True})
+    'learning_rate 0.01235, nesterov True'
+    """
     return ", ".join(f"{name} {short(value)}" for name, value in values.items())
 
 
 def schedule(evidence: Evidence) -> str:
+    """Return the schedule of the recommended setting; see :func:`timing`."""
     return timing(evidence.setting)
 
 
 def timing(setting: Setting) -> str:
-    """The kind, then its parameters that are not zero, the warm-up's shape only where there is a warm-up."""
+    """Return a setting's schedule: its kind, and those parameters that are not zero."""
     rest = {name: value for name, value in setting.schedule.items() if name != "kind" and value}
     if not rest.get("warmup"):
         rest.pop("warmup_shape", None)
@@ -122,47 +140,53 @@ def timing(setting: Setting) -> str:
 
 
 def training(evidence: Evidence) -> str:
-    """What else differs from the plainest training; empty where nothing does."""
+    """Return the training options that are not at their defaults; empty where all are."""
     return settings(changed(evidence.setting.training))
 
 
 def started(evidence: Evidence) -> str:
-    """Whose settings the search tried first; empty where it started from its space alone."""
-    counts = [f"{n} setting{'s' * (n != 1)} of study {name}" for name, n in evidence.started_from.items()]
+    """Say which earlier studies' settings were tried first; empty where none were."""
+    counts = [f"{counted(n, 'setting')} of study {name}" for name, n in evidence.started_from.items()]
     return f"{', '.join(counts)}, tried first" if counts else ""
 
 
 def confirmed(row: ArmRow) -> str:
+    """Return an arm's mean on fresh seeds with its interval; a dash where there is none."""
     if row.mean is None:
         return "-"
     return f"{short(row.mean)} ({interval(row.ci_low, row.ci_high)})" if row.ci_low is not None else short(row.mean)
 
 
 def rests_on(evidence: Evidence) -> list[str]:
-    """Say what the verdict rests on: seeds, pairs, test, levels, the smallest effect that matters."""
+    """Say what the verdict rests on: seeds, test, levels, the smallest difference that matters."""
     seeds = [row.n_confirmed for row in evidence.arms if row.n_confirmed]
     if not seeds:
-        return ["Nothing but the search: no run on a fresh seed has ended. The best of many noisy trials is lucky."]
-    span = f"{min(seeds)} to {max(seeds)}" if min(seeds) < max(seeds) else str(seeds[0])
+        return ["The search alone: no run on a fresh seed has ended. The best of many noisy trials is partly luck."]
+    number = f"{min(seeds)} to {max(seeds)} fresh seeds" if min(seeds) < max(seeds) else counted(seeds[0], "fresh seed")
     lines = [
-        f"Fresh seeds that the search never used: {span} per arm, with the same seeds, data order and initialisation in"
-        " every arm. One finalist per arm was fixed before they were drawn."
+        f"{number} per arm that the search never used, with the same seeds, data order and initialisation in every arm."
+        " Each arm's finalist was fixed before the seeds were drawn."
     ]
     if any(pair.n_pairs for pair in evidence.pairs):
-        levels = ", ".join(f"{look.level:.3g} at {look.seeds} seeds" for look in evidence.looks)
         method = method_of(evidence.looks, evidence.alpha)
-        lines.append(f"The test: {method}. A pair is decided where p is at most {levels}: {evidence.alpha:g} together.")
+        lines.append(f"The test: {method}. A pair is decided if p is at most {levels(evidence)}.")
     if evidence.min_effect is not None:
         least = short(evidence.min_effect)
-        lines.append(f"What matters in practice: differences of {least} and more ({effect(evidence)}).")
+        lines.append(f"Differences below {least} count as none in practice (min_effect: {effect(evidence)}).")
     return lines
 
 
+def levels(evidence: Evidence) -> str:
+    """Say how small p must be at each look at the data."""
+    each = ", ".join(f"{look.level:.3g} at {counted(look.seeds, 'seed')}" for look in evidence.looks)
+    return f"{each} (error rate in total: {evidence.alpha:g})"
+
+
 def effect(evidence: Evidence) -> str:
-    """Say where the smallest effect that matters comes from."""
+    """Say where the smallest difference that matters comes from."""
     where = {
-        EffectSource.GIVEN: "as asked",
-        EffectSource.OUTSIDE: f"{_NOISE}, measured on runs that do not enter the comparison",
+        EffectSource.GIVEN: "as set",
+        EffectSource.OUTSIDE: f"{_NOISE}, measured on runs outside the comparison",
         EffectSource.COMPARED: f"{_NOISE}, measured on the compared runs themselves",
     }
     return where[evidence.min_effect_source]
@@ -170,12 +194,12 @@ def effect(evidence: Evidence) -> str:
 
 def family(evidence: Evidence) -> str:
     """Say what holds for the families, beyond these settings; empty where nothing was assessed."""
-    found = evidence.family
-    if found.kind is VerdictKind.WINNER:
-        return f"{found.arm or camp_name(found.camp or '')} is the better family here: {found.reason}."
-    if found.kind is VerdictKind.TIE:
-        return f"The families tie as well: {found.reason}."
-    return f"Not shown for the families: {found.reason}." if found.kind is VerdictKind.INCONCLUSIVE else ""
+    verdict = evidence.family
+    if verdict.kind is VerdictKind.WINNER:
+        return f"{verdict.arm or camp_name(verdict.camp or '')} is the better family here: {verdict.reason}."
+    if verdict.kind is VerdictKind.TIE:
+        return f"No practical difference between the families either: {verdict.reason}."
+    return f"Inconclusive about the families: {verdict.reason}." if verdict.kind is VerdictKind.INCONCLUSIVE else ""
 
 
 def expectations(evidence: Evidence) -> list[str]:
@@ -184,12 +208,15 @@ def expectations(evidence: Evidence) -> list[str]:
     lines += [f"Gain {gain(evidence, over)}" for over in Reference]
     if evidence.test:
         figures = ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())
-        lines.append(f"On the test split, looked at once: {figures}")
+        lines.append(f"On the test split, evaluated once: {figures}")
     return lines
 
 
+COST_HEAD = ("phase", "runs", "in full runs", "training, s", "evaluation, s")
+
+
 def cost_row(cost: PhaseCost) -> tuple[str, ...]:
-    """Return the cells of what a phase cost: runs, the same in full runs, seconds of training and of evaluation.
+    """Return the cells of ``COST_HEAD`` after the first.
 
     >>> cost_row(PhaseCost(runs=4, train_seconds=3.0, eval_seconds=0.5, full_runs=2.0))
     ('4', '2', '3.0', '0.5')
@@ -198,33 +225,52 @@ def cost_row(cost: PhaseCost) -> tuple[str, ...]:
 
 
 def cost_rows(evidence: Evidence) -> list[tuple[str, ...]]:
-    """Return the rows of what each phase with runs cost."""
+    """Return a row of ``COST_HEAD`` for each phase that had runs."""
     return [(phase.value, *cost_row(cost)) for phase, cost in evidence.cost.phases.items() if cost.runs]
 
 
 def pair_verdict(pair: Pair) -> str:
-    """Say what is known of two finalists."""
-    said = {PairVerdict.A: f"{pair.a} is better", PairVerdict.B: f"{pair.b} is better"}
-    return said.get(pair.verdict, "no practical difference" if pair.verdict is PairVerdict.TIE else "inconclusive")
+    """Return the verdict about two finalists."""
+    verdicts = {
+        PairVerdict.A: f"{pair.a} is better",
+        PairVerdict.B: f"{pair.b} is better",
+        PairVerdict.TIE: "no practical difference",
+        PairVerdict.INCONCLUSIVE: "inconclusive",
+    }
+    return verdicts[pair.verdict]
+
+
+def difference(pair: Pair) -> str:
+    """Return the mean difference of two finalists with its sign; what is left by rounding of sums is zero.
+
+    >>> from dataclasses import replace
+    >>> pair = Pair("a", "b", -1.6e-17, -0.01, 0.02, 1.0, 1.0, 0.5, 7, PairVerdict.TIE)
+    >>> difference(pair), difference(replace(pair, difference=0.01234567)), difference(replace(pair, difference=None))
+    ('0', '+0.01235', '-')
+    """
+    if pair.difference is None:
+        return "-"
+    reach = max(abs(pair.ci_low or 0.0), abs(pair.ci_high or 0.0))
+    return "0" if abs(pair.difference) <= _ROUNDING * reach else f"{pair.difference:+.4g}"
 
 
 def valid_for(evidence: Evidence) -> list[str]:
     """Say what the answer holds for, and what was not searched."""
-    said = evidence.valid_for
-    searched = "; ".join(f"{name} {span}" for name, span in said.searched.items())
-    options = ", ".join(f"{name} {value}" for name, value in said.options.items())
+    valid = evidence.valid_for
+    ranges = "; ".join(f"{name} {span}" for name, span in valid.searched.items())
+    options = ", ".join(f"{name} {value}" for name, value in valid.options.items())
     lines = {
-        "training": settings(said.training),
+        "training": settings(valid.training),
         "warm start": started(evidence),
-        "workload": said.workload,
+        "workload": valid.workload,
         "options": options,
         "model and data": "as the workload gives them",
-        "horizon": said.horizon_in_words,
-        "devices": ", ".join(said.devices),
-        "space": said.space,
-        "torch": ", ".join(said.torch),
-        "searched": searched,
-        "in the space, but closed at this budget": ", ".join(said.not_searched) or "-",
+        "horizon": valid.horizon_in_words,
+        "devices": ", ".join(valid.devices),
+        "space": valid.space,
+        "torch": ", ".join(valid.torch),
+        "searched": ranges,
+        "in the space, but not searched at this budget": ", ".join(valid.not_searched) or "-",
     }
     return [f"{what}: {text}" for what, text in lines.items() if text or what == "searched"]
 

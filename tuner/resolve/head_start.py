@@ -143,7 +143,7 @@ def with_earlier(spec: StudySpec, ledger: Ledger) -> StudySpec:
                 f"study {spec.name!r}: warm_start names {name!r}, which has to {earlier.direction} {earlier.metric}; "
                 f"expected one that has to {spec.direction} its metric, as {spec.metric} here. Leave it out."
             )
-        records = StudyRecords.of(earlier, ledger.trials(row), ledger.runs(row, measured=False))
+        records = StudyRecords(earlier, tuple(ledger.trials(row)), tuple(ledger.runs(row, measured=False)))
         best = best_settings(records, families, spec.workload.path)
         if not best:
             raise InputError(

@@ -68,7 +68,7 @@ class Book:
 
     @property
     def records(self) -> StudyRecords:
-        return StudyRecords.of(self.spec, self.trials, self.runs)
+        return StudyRecords(self.spec, tuple(self.trials), tuple(self.runs))
 
     def search(self, values: Mapping[str, Sequence[float | Outcome]]) -> Book:
         """Per arm, what each proposal came to; the first is the family's default."""

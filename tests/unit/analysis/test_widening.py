@@ -112,12 +112,12 @@ class TestWhatIsSaid:
         book = searched(spec, {"adamw": {"learning_rate": 0.05}})
         texts = [
             c.text
-            for c in Analysis(StudyRecords.of(spec, book.trials, book.runs)).evidence.caveats
+            for c in Analysis(StudyRecords(spec, tuple(book.trials), tuple(book.runs))).evidence.caveats
             if c.code == "range_widened"
         ]
         assert len(texts) == 1
         assert texts[0].startswith("learning_rate of adamw was widened at its upper end from 0.01 to 0.1, because ")
-        assert texts[0].endswith("Every arm got 2 more full runs' worth.")
+        assert texts[0].endswith("Every arm got 2 more full runs.")
 
     def test_twice_is_one_sentence(self) -> None:
         first = asked(searched(make(), {"adamw": {"learning_rate": 9e-3}}))
@@ -127,7 +127,7 @@ class TestWhatIsSaid:
         book = searched(second, {})
         texts = [
             c.text
-            for c in Analysis(StudyRecords.of(second, book.trials, book.runs)).evidence.caveats
+            for c in Analysis(StudyRecords(second, tuple(book.trials), tuple(book.runs))).evidence.caveats
             if c.code == "range_widened"
         ]
         assert len(texts) == 1
@@ -147,7 +147,7 @@ def test_trials_of_wider_ranges_are_not_independent() -> None:
     book = searched(spec, {})
     book.trials.append(replace(book.trials[0], index=2))
     book.end(RunRequest("adamw", 2, Phase.EXPLORE, spec.search_seed), 0.4)
-    points = points_of(StudyRecords.of(spec, book.trials, book.runs))
+    points = points_of(StudyRecords(spec, tuple(book.trials), tuple(book.runs)))
     assert [point.independent for point in points["adamw"]] == [True, True, False]
     assert [point.independent for point in points["sgdm"]] == [True, True]
     assert not math.isnan(points["adamw"][2].value or math.nan)

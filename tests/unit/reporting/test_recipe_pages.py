@@ -14,7 +14,7 @@ from tuner.core.records import Horizon, Source
 from tuner.recipes.book import all_recipes, find_recipe
 from tuner.recipes.suggestion import Features, rank, study_document
 from tuner.reporting import recipe_pages
-from tuner.reporting.initial_table import homeless, initial_table
+from tuner.reporting.preview.initial_table import homeless, initial_table
 
 CONVNET = Features(
     kind="convnet",
@@ -60,7 +60,7 @@ def test_a_suggestion_says_what_was_seen_and_why() -> None:
     document = study_document("mine", "a.b:C", {}, matches, CONVNET)
     text = recipe_pages.suggestion(CONVNET, matches, document)
     assert "a convolutional network of 11.2 M parameters (20 Conv2d, 19 BatchNorm2d), with batch-norm." in text
-    assert "batch unknown, horizon 30 epochs" in text
+    assert "batch size unknown, horizon 30 epochs" in text
     assert "One thing was not seen." in text
     assert "which yours cannot be compared with" in text
     assert "say --pretrained" in text
@@ -68,7 +68,7 @@ def test_a_suggestion_says_what_was_seen_and_why() -> None:
 
 
 def test_nothing_like_it() -> None:
-    assert "has nothing like it" in recipe_pages.suggestion(CONVNET, (), {})
+    assert "has no similar model" in recipe_pages.suggestion(CONVNET, (), {})
 
 
 def test_known_settings_with_their_places() -> None:
@@ -82,6 +82,6 @@ def test_known_settings_with_their_places() -> None:
     text = drawn(initial_table(spec))
     assert "default of sgdm" in text
     assert "your current settings" in text
-    assert text.count("left out: 2 initial settings are enough for this budget") == 2
+    assert text.count("left out: this budget has room for 2 initial settings per arm") == 2
     assert homeless(spec) == ["recipe wgan-gp (adam)", "recipe awd-lstm (sgd)"]
     assert text.count("left out: no arm of its family") == 2

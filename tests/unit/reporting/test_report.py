@@ -136,7 +136,7 @@ def test_every_kind_of_answer_has_every_section(name: str) -> None:
 def test_the_same_records_give_the_same_bytes() -> None:
     book = BOOKS["long search"]()
     one = html(Analysis(book.records))
-    assert html(Analysis(StudyRecords.of(book.spec, book.trials[::-1], book.runs[::-1]))) == one
+    assert html(Analysis(StudyRecords(book.spec, tuple(book.trials[::-1]), tuple(book.runs[::-1])))) == one
 
 
 def test_the_verdict_comes_first_and_the_setting_is_there_exactly() -> None:

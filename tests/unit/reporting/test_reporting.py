@@ -86,7 +86,15 @@ class TestWords:
         book = started()
         book.follow(lambda request, index: (0.95 if request.trial == 0 else 0.90) + index / 10_000)
         text = words.gain(evidence_of(book), Reference.DEFAULT)
-        assert "the reference is better; keep it" in text
+        assert text.startswith("over the default of sgdm: 0.05 worse (")
+        assert text.endswith("; keep the default of sgdm")
+
+    def test_a_gain_that_cannot_be_told_from_zero_is_not_called_better(self) -> None:
+        book = started()
+        book.follow(lambda request, index: 0.9 + (0.001 if (request.trial == 0) == (index % 2 == 0) else 0.0))
+        text = words.gain(evidence_of(book), Reference.DEFAULT)
+        assert text.startswith("over the default of sgdm: no difference shown (")
+        assert "better" not in text
 
     def test_the_default_itself(self) -> None:
         book = Book(make_spec()).search(dict.fromkeys(ARMS, (0.99, 0.9)))
@@ -100,7 +108,7 @@ class TestWords:
         assert next_steps(evidence)[0].command == f"tuner extend toy --seeds {evidence.verdict.seeds_needed}"
 
     def test_unconfirmed_values_are_flagged(self) -> None:
-        assert "expect less of a fresh one" in words.expected(evidence_of(BOOKS["unconfirmed"]()))
+        assert "expect worse of a new run" in words.expected(evidence_of(BOOKS["unconfirmed"]()))
 
 
 class TestPictures:

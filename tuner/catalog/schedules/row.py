@@ -10,7 +10,7 @@ from typing import TypeAlias
 from tuner.core.values import Scalar, checked
 
 EDGE = 1e-9
-"""Tolerance on shares of the horizon: a step at a drop or restart belongs to what follows, whatever the rounding."""
+"""The tolerance on shares of the horizon: a step at a drop or a restart belongs to what follows, despite rounding."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tuner.analysis.verdict.decision import Pair
 from tuner.analysis.verdict.kinds import PairVerdict
 from tuner.catalog.schedules import SCHEDULES, Schedule
 from tuner.core.records import Setting
-from tuner.core.values import short
+from tuner.core.values import counted, short
 from tuner.reporting import words
 from tuner.reporting.pictures import Curves, band, finalist_curves, focus, scale
 from tuner.reporting.report.svg import (
@@ -55,10 +55,10 @@ def arms(analysis: Analysis, styles: Styles) -> Picture:
             _arm(axes, y, row, seeds[row.arm], styles[row.arm], (low, high))
         axes.set_xlim(low, high)
         axes.set_xlabel(f"{evidence.metric} ({'more' if sign > 0 else 'less'} is better)")
-        svg = inline(figure, "arms", "Arms side by side. " + " ".join(_said(evidence.metric, row) for row in rows))
+        svg = inline(figure, "arms", "Arms side by side. " + " ".join(_arm_label(evidence.metric, row) for row in rows))
     level = words.percent(1 - evidence.alpha)
-    text = f"Small marks: single fresh seeds. Large mark and bar: their mean with its {level} interval."
-    return Picture(svg, text + " Hollow circle: the best value of the search, which is a lucky draw.")
+    text = f"Small marks: one fresh seed each. Large mark and bar: their mean with its {level} interval."
+    return Picture(svg, text + " Hollow circle: the best value of the search, which is partly luck.")
 
 
 def _arm(axes: Axes, y: int, row: ArmRow, seeds: Sequence[float], style: Style, ends: tuple[float, float]) -> None:
@@ -79,17 +79,17 @@ def _fresh(state: Contest, arm: str, sign: int) -> list[float]:
     return [] if row is None else [float(v) * sign for v in row if math.isfinite(v)]
 
 
-def _said(metric: str, row: ArmRow) -> str:
+def _arm_label(metric: str, row: ArmRow) -> str:
     if row.mean is None:
         return f"{row.arm}: best {metric} of the search {short(row.best_value)}."
-    return f"{row.arm}: mean {metric} {short(row.mean)} on {row.n_confirmed} fresh seeds."
+    return f"{row.arm}: mean {metric} {short(row.mean)} on {counted(row.n_confirmed, 'fresh seed')}."
 
 
 def differences(analysis: Analysis, styles: Styles) -> Picture | None:
     """Draw the recommended arm against each other one, seed by seed; None where no two have common seeds."""
     evidence, sign = analysis.evidence, analysis.records.spec.sign
-    found = [(row.arm, pair) for row in evidence.arms if (pair := _against(evidence.pairs, evidence.arm, row.arm))]
-    pairs = [(other, pair) for other, pair in found if pair.n_pairs]
+    against = {row.arm: _against(evidence.pairs, evidence.arm, row.arm) for row in evidence.arms}
+    pairs = [(other, pair) for other, pair in against.items() if pair is not None and pair.n_pairs]
     if not pairs:
         return None
     names = [other for other, _ in pairs]
@@ -107,12 +107,14 @@ def differences(analysis: Analysis, styles: Styles) -> Picture | None:
         for x, text, side in ((0.0, f"← {left}", "left"), (1.0, f"{right} →", "right")):
             axes.text(x, 1.02, text, transform=axes.transAxes, ha=side, va="bottom", fontsize=8.5, color=INK)
         axes.set_xlabel(f"{evidence.metric}: {evidence.arm} − other")
-        label = " ".join(_told(evidence.arm, other, pair) for other, pair in pairs)
+        label = " ".join(_pair_label(evidence.arm, other, pair) for other, pair in pairs)
         svg = inline(figure, "differences", f"Paired differences. {label}")
     level = words.percent(1 - evidence.alpha)
-    text = f"Each small mark is one seed in both arms; the large one is the mean with its {level} interval."
+    text = f"Small marks: one seed each, trained in both arms. Large mark and bar: the mean with its {level} interval."
     if evidence.min_effect is not None:
-        text += f" Shaded: differences below {short(evidence.min_effect)}, which count as none in practice."
+        text += (
+            f" Shaded: differences below {short(evidence.min_effect)}, which count as none in practice (min_effect)."
+        )
     return Picture(svg, text)
 
 
@@ -153,9 +155,9 @@ def flipped(pair: Pair) -> Pair:
     )
 
 
-def _told(arm: str, other: str, pair: Pair) -> str:
+def _pair_label(arm: str, other: str, pair: Pair) -> str:
     span = words.interval(pair.ci_low, pair.ci_high)
-    return f"{arm} minus {other}: {short(pair.difference)} ({span}) over {pair.n_pairs} pairs."
+    return f"{arm} minus {other}: {words.difference(pair)} ({span}) over {counted(pair.n_pairs, 'pair')}."
 
 
 def learning_curves(analysis: Analysis, styles: Styles) -> Picture | None:

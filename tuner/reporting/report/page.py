@@ -1,4 +1,4 @@
-"""The report as one HTML page: what goes where; the words come from ``reporting.words``, the layout is a template."""
+"""The report as one HTML page: what goes where. Its words are those of words.py, its layout is a template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuner.analysis.verdict.decision import Pair
 from tuner.analysis.verdict.kinds import ExpectedSource, Reference
 from tuner.catalog.training_options import changed
 from tuner.core.errors import InputError
-from tuner.core.values import Scalar, short
+from tuner.core.values import Scalar, counted, short
 from tuner.reporting import card, search_words, words
 from tuner.reporting.live import clock
 from tuner.reporting.next_steps import next_steps
@@ -22,7 +22,7 @@ from tuner.reporting.report import contest_figures, search_figures
 from tuner.reporting.report.svg import Picture, Style, styles
 
 OPEN_ARMS = 3
-"""With more arms than these, the slices of all but the recommended one are folded."""
+"""With more arms than this, the slices of all but the recommended one are folded."""
 CONTENTS = (
     ("verdict", "Verdict"),
     ("why", "Why"),
@@ -40,7 +40,17 @@ CONTENTS = (
     ("code", "Code"),
 )
 """The sections by their ids, in the order of the page."""
-ARM_HEAD = ("arm", "fresh seeds: mean", "seeds", "best of search", "trials", "diverged", "state B/param", "ms/step", "")
+ARM_HEAD = (
+    "arm",
+    "fresh seeds: mean",
+    "seeds",
+    "best of search",
+    "trials",
+    "diverged",
+    "state, bytes/param",
+    "ms/step",
+    "",
+)
 PAIR_HEAD = ("a − b", "mean", "interval", "p", "p (Holm)", "P(a better)", "pairs", "verdict")
 _GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
 
@@ -73,7 +83,7 @@ def _content(analysis: Analysis) -> dict[str, Any]:
         "schedule": words.schedule(evidence),
         "training": words.training(evidence),
         "facts": _facts(analysis),
-        "why": f"Recommended: {evidence.arm} ({evidence.camp_name}): {evidence.why}.",
+        "why": f"Recommended: {evidence.arm} ({evidence.camp_name}), because {evidence.why}.",
         "rests": words.rests_on(evidence),
         "settings": shown,
         "untouched": untouched,
@@ -96,30 +106,31 @@ def _content(analysis: Analysis) -> dict[str, Any]:
         "contents": CONTENTS,
         "arm_head": ARM_HEAD,
         "pair_head": PAIR_HEAD,
+        "cost_head": words.COST_HEAD,
         "family": words.family(evidence),
     }
 
 
 def _search(analysis: Analysis, looks: dict[str, Style]) -> dict[str, Any]:
     """The figures and rows of what the search taught."""
-    found, ranked = analysis.findings, [row.arm for row in analysis.evidence.arms]
+    findings, ranked = analysis.findings, [row.arm for row in analysis.evidence.arms]
     budget = search_figures.best_at_budget(analysis, looks)
     sliced = {arm: search_figures.slices(analysis, arm, looks[arm]) for arm in ranked}
     unfolded = set(ranked if len(ranked) <= OPEN_ARMS else [analysis.evidence.arm])
-    important = {i.arm: search_figures.importance(i, looks[i.arm]) for i in found.importances if i.shares}
+    important = {i.arm: search_figures.importance(i, looks[i.arm]) for i in findings.importances if i.shares}
     return {
         "budget": [_panel(arm, [budget[arm]]) for arm in ranked if arm in budget],
-        "budget_rows": [row for curve in found.curves if curve.budgets for row in search_words.budget_rows(curve)],
-        "budget_notes": search_words.budget_notes(found),
+        "budget_rows": [row for curve in findings.curves if curve.budgets for row in search_words.budget_rows(curve)],
+        "budget_notes": search_words.budget_notes(findings),
         "slices": [
             _panel(arm, sliced[arm], "" if sliced[arm] else "no completed trial to draw", arm in unfolded)
             for arm in ranked
         ],
-        "edges": search_words.edge_notes(found),
+        "edges": search_words.edge_notes(findings),
         "importance": [_panel(arm, [important[arm]]) for arm in ranked if arm in important],
-        "importance_notes": search_words.importance_notes(found.importances),
+        "importance_notes": search_words.importance_notes(findings.importances),
         "sensitivity": _drawn(search_figures.sensitivity(analysis, looks)),
-        "sensitivity_notes": search_words.sensitivity_notes(found),
+        "sensitivity_notes": search_words.sensitivity_notes(findings),
         "meaning": {
             "budget": search_words.BUDGET_MEANING,
             "importance": search_words.IMPORTANCE_MEANING,
@@ -127,7 +138,7 @@ def _search(analysis: Analysis, looks: dict[str, Style]) -> dict[str, Any]:
             "rungs": search_words.RUNGS_MEANING,
         },
         "rung_head": search_words.RUNGS_HEAD,
-        "rung_rows": search_words.rung_rows(found),
+        "rung_rows": search_words.rung_rows(findings),
         "budget_head": search_words.BUDGET_HEAD,
     }
 
@@ -141,31 +152,41 @@ def _panel(arm: str, pictures: Sequence[Picture], note: str = "", is_open: bool 
 
 
 def _ticks(text: str) -> Markup:
-    """What stands between backticks as code; everything else escaped."""
+    """The text escaped, with what stands between backticks as code."""
     parts = [f"<code>{escape(part)}</code>" if i % 2 else str(escape(part)) for i, part in enumerate(text.split("`"))]
     return Markup("".join(parts))
 
 
 def _facts(analysis: Analysis) -> list[tuple[str, str, str]]:
     """The four figures at the top: label, figure, what it means."""
-    evidence, found = analysis.evidence, analysis.evidence.expected
-    span = "" if found.ci_low is None else words.interval(found.ci_low, found.ci_high)
-    seeds = (
-        f"{found.n} fresh seeds" if found.source is ExpectedSource.CONFIRMATION else "one run of the search, too rosy"
-    )
-    gain = evidence.gain(Reference.DEFAULT)
-    span_of_gain = f"{_brief(gain.ci_low)} to {_brief(gain.ci_high)}, {gain.n_pairs} pairs"
+    evidence, expected = analysis.evidence, analysis.evidence.expected
+    span = "" if expected.ci_low is None else words.interval(expected.ci_low, expected.ci_high)
+    fresh = expected.source is ExpectedSource.CONFIRMATION
+    seeds = counted(expected.n, "fresh seed") if fresh else "the best run of the search, probably too good"
     seconds = evidence.cost.total.train_seconds + evidence.cost.total.eval_seconds
     return [
-        (f"expected {evidence.metric}", short(found.value), ", ".join(part for part in (span, seeds) if part)),
-        ("gain over the default", "-" if gain.gain is None else f"{gain.gain:+.3g}", gain.reason or span_of_gain),
+        (f"expected {evidence.metric}", short(expected.value), ", ".join(part for part in (span, seeds) if part)),
+        ("gain over the default", *_gain(evidence)),
         (
             "spent",
-            f"{evidence.cost.total.runs} runs",
+            counted(evidence.cost.total.runs, "run"),
             f"{clock(seconds)} of training and evaluation" if seconds else "their time is not recorded",
         ),
-        ("caveats", str(len(evidence.caveats)), "read them below before you rely on this"),
+        ("caveats", str(len(evidence.caveats)), "read them below before you rely on the answer"),
     ]
+
+
+def _gain(evidence: Evidence) -> tuple[str, str]:
+    """The gain over the family's default: a figure, and what it means."""
+    gain = evidence.gain(Reference.DEFAULT)
+    if gain.gain is None:
+        return "-", gain.reason
+    if gain.reason:
+        return "none", gain.reason
+    figures = f"{_brief(gain.ci_low)} to {_brief(gain.ci_high)}, {counted(gain.n_pairs, 'pair')}"
+    if not words.is_shown(gain):
+        return "not shown", f"{gain.gain:+.3g} ({figures})"
+    return f"{gain.gain:+.3g}", figures
 
 
 def _brief(value: float | None) -> str:
@@ -174,15 +195,15 @@ def _brief(value: float | None) -> str:
 
 def _settings(evidence: Evidence) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
     """The settings that a reader needs, and the training options that nobody touched: name, value, exact value."""
-    told = changed(evidence.setting.training)
-    rest = {name: value for name, value in evidence.setting.training.items() if name not in told}
-    parts = (("", evidence.setting.hyperparameters), ("schedule.", evidence.schedule), ("training.", told))
+    options = changed(evidence.setting.training)
+    rest = {name: value for name, value in evidence.setting.training.items() if name not in options}
+    parts = (("", evidence.setting.hyperparameters), ("schedule.", evidence.schedule), ("training.", options))
     return [row for at, values in parts for row in _values(at, values)], _values("training.", rest)
 
 
 def _values(prefix: str, values: Mapping[str, Scalar]) -> list[tuple[str, str, str]]:
-    found = [(f"{prefix}{name}", short(value), str(value)) for name, value in values.items()]
-    return [(name, brief, "" if _same(brief, exact) else exact) for name, brief, exact in found]
+    rows = [(f"{prefix}{name}", short(value), str(value)) for name, value in values.items()]
+    return [(name, brief, "" if _same(brief, exact) else exact) for name, brief, exact in rows]
 
 
 def _same(brief: str, exact: str) -> bool:
@@ -191,9 +212,9 @@ def _same(brief: str, exact: str) -> bool:
 
 def _arm(analysis: Analysis, row: ArmRow, style: Style) -> dict[str, Any]:
     marks = ["recommended"] if row.arm == analysis.evidence.arm else []
-    marks += [f"out after {row.dropped_after} seeds"] if row.dropped_after else []
-    marks += [f"{row.n_failed} runs failed"] if row.n_failed else []
-    marks += [f"{row.n_lost} runs lost"] if row.n_lost else []
+    marks += [f"out after {counted(row.dropped_after, 'seed')}"] if row.dropped_after else []
+    marks += [f"{counted(row.n_failed, 'run')} failed"] if row.n_failed else []
+    marks += [f"{counted(row.n_lost, 'run')} lost"] if row.n_lost else []
     state = "-" if row.state_bytes_per_param is None else short(row.state_bytes_per_param)
     cells = (
         words.confirmed(row),
@@ -211,7 +232,7 @@ def _arm(analysis: Analysis, row: ArmRow, style: Style) -> dict[str, Any]:
 def _pair(pair: Pair) -> tuple[str, ...]:
     return (
         f"{pair.a} − {pair.b}",
-        "-" if pair.difference is None else f"{pair.difference:+.4g}",
+        words.difference(pair),
         words.interval(pair.ci_low, pair.ci_high),
         words.bare_p(pair.p),
         words.bare_p(pair.p_holm),
@@ -239,14 +260,14 @@ def _searched(analysis: Analysis, row: ArmRow) -> tuple[str, ...]:
 
 
 def _exports(evidence: Evidence) -> list[tuple[str, str]]:
-    """The recommended setting in each tool's words; what a tool cannot express is said in its place."""
+    """The recommended setting as code for each tool, or why that tool cannot express it."""
     from tuner.exports import TARGETS
     from tuner.exports.finalist import export_finalist
 
-    found = []
+    exports = []
     for target in TARGETS:
         try:
-            found.append((target, export_finalist(evidence, target).text))
+            exports.append((target, export_finalist(evidence, target).text))
         except InputError as error:
-            found.append((target, f"# {error}"))
-    return found
+            exports.append((target, f"# {error}"))
+    return exports

@@ -17,7 +17,7 @@ from tuner.analysis.searched.tuning_curves import CONFIDENCES, TuningCurve
 from tuner.config.space import Dimension
 from tuner.config.widened import UPPER
 from tuner.core.records import Outcome
-from tuner.core.values import Scalar, short
+from tuner.core.values import Scalar, counted, short
 from tuner.reporting.pictures import scale
 from tuner.reporting.report.svg import (
     INK,
@@ -82,7 +82,7 @@ def _budget(
         axes.set_xticks(range(1, most + 1, step), [str(k) for k in range(1, most + 1, step)])
         axes.set_xlabel("trials spent")
         axes.set_ylabel(spec.metric)
-        label = f"Best at budget of {curve.arm}: median {short(curve.median[0])} with one trial"
+        label = f"Best at a budget, {curve.arm}: median {short(curve.median[0])} with 1 trial"
         return inline(figure, f"budget-{_slug(curve.arm)}", f"{label}, {short(curve.median[-1])} with {curve.n}.")
 
 
@@ -131,25 +131,20 @@ def _slice(
             groups[_mark_of(point, value, idle, style, sign)].append((x, border if value is None else value))
             if point.trial.index == chosen and value is not None:
                 axes.plot([x], [value], "o", mfc="none", mec=INK, markersize=11, mew=1.4, clip_on=False, zorder=5)
-        for (marker, colour), places in groups.items():
-            rim: dict[str, Any] = {"mew": 1.3} if marker in "x|" else {"mec": PAPER, "mew": 0.5}
-            xs, ys = zip(*places, strict=True)
-            axes.plot(
-                xs,
-                ys,
-                marker,
-                color=colour,
-                markersize=5.2 if len(points) <= _CROWD else 3.0,
-                clip_on=False,
-                alpha=0.85,
-                linestyle="",
-                **rim,
-            )
+        _draw_marks(axes, groups, 5.2 if len(points) <= _CROWD else 3.0)
         axes.set_ylim(low, high)
         axes.set_xlabel(dimension.name)
         axes.set_ylabel(analysis.records.spec.metric)
         name = f"slice-{_slug(arm)}-{_slug(dimension.name)}"
-        return inline(figure, name, _slice_said(analysis, arm, dimension, points, edge))
+        return inline(figure, name, _slice_label(analysis, arm, dimension, points, edge))
+
+
+def _draw_marks(axes: Axes, groups: Mapping[Mark, Sequence[tuple[float, float]]], size: float) -> None:
+    for (marker, colour), places in groups.items():
+        rim: dict[str, Any] = {"mew": 1.3} if marker in "x|" else {"mec": PAPER, "mew": 0.5}
+        xs, ys = zip(*places, strict=True)
+        look: dict[str, Any] = {"color": colour, "markersize": size, "alpha": 0.85, "linestyle": "", **rim}
+        axes.plot(xs, ys, marker, clip_on=False, **look)
 
 
 def _upper_part(values: Sequence[float], sign: int) -> tuple[float, float]:
@@ -190,13 +185,13 @@ def _axis(axes: Axes, dimension: Dimension) -> None:
 
 
 def _place(dimension: Dimension, point: Point) -> float | None:
-    found: Scalar | None = point.coordinate(dimension.name)
-    if found is None:
+    value: Scalar | None = point.coordinate(dimension.name)
+    if value is None:
         return None
     if dimension.choices:
         names = list(dimension.choices)
-        return names.index(found) + 0.055 * ((point.trial.index % 7) - 3) if found in names else None
-    return float(found) if isinstance(found, int | float) else None
+        return names.index(value) + 0.055 * ((point.trial.index % 7) - 3) if value in names else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _shade(axes: Axes, edge: Edge) -> None:
@@ -210,26 +205,27 @@ def _shade(axes: Axes, edge: Edge) -> None:
     axes.text(x, 1.0, f"{edge.side} edge", transform=axes.transAxes, ha=side, va="bottom", fontsize=8.5, color=INK)
 
 
-def _slice_said(analysis: Analysis, arm: str, dimension: Dimension, points: Sequence[Point], edge: Edge | None) -> str:
+def _slice_label(analysis: Analysis, arm: str, dimension: Dimension, points: Sequence[Point], edge: Edge | None) -> str:
     bad = sum(point.outcome in _BAD for point in points)
-    text = f"{analysis.records.spec.metric} of {len(points)} trials of {arm} against {dimension.name}, {dimension}"
+    trials = counted(len(points), "trial")
+    text = f"{analysis.records.spec.metric} of {trials} of {arm} against {dimension.name}, {dimension}"
     text += f"; {bad} diverged or failed" if bad else ""
     return text + (f"; the finalist lies at the {edge.side} edge" if edge else "") + "."
 
 
-def importance(found: Importance, style: Style) -> Picture:
-    """Draw the shares of one arm as bars; those that chance reaches as easily are hollow."""
-    names = [share.name for share in found.shares]
+def importance(row: Importance, style: Style) -> Picture:
+    """Draw the shares of one arm as bars; hollow ones are no larger than chance gives."""
+    names = [share.name for share in row.shares]
     with drawing(0.62 + 0.27 * len(names), left=margin(names), right=0.3, bottom=0.46, top=0.05) as (figure, axes):
         sideways(axes, names)
-        for y, share in enumerate(found.shares):
+        for y, share in enumerate(row.shares):
             face = style.colour if share.stands_out else "none"
             axes.barh([y], [share.share], height=0.6, color=face, edgecolor=style.colour, linewidth=1.2)
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-        axes.set_xlabel(f"share of {found.arm}'s importance" + (f", at {found.horizon}" if found.horizon else ""))
-        told = ", ".join(f"{s.name} {100 * s.share:.0f} %" for s in found.shares)
-        return Picture(inline(figure, f"importance-{_slug(found.arm)}", f"Importance within {found.arm}: {told}."))
+        axes.set_xlabel(f"share of {row.arm}'s importance" + (f", at {row.horizon}" if row.horizon else ""))
+        shares = ", ".join(f"{s.name} {100 * s.share:.0f} %" for s in row.shares)
+        return Picture(inline(figure, f"importance-{_slug(row.arm)}", f"Importance within {row.arm}: {shares}."))
 
 
 def sensitivity(analysis: Analysis, styles: Styles) -> Picture | None:
@@ -249,9 +245,9 @@ def sensitivity(analysis: Analysis, styles: Styles) -> Picture | None:
         axes.set_xlabel("learning rate")
         label = "; ".join(f"{row.arm}: {in_words(row)}" for row in rows)
         svg = inline(figure, "sensitivity", f"Sensitivity to the learning rate. {label}.")
-    caption = "Thin: the range searched. Thick: where good trials lie. Mark: the best one."
+    caption = "Thin line: the range searched. Thick: where good trials lie. Mark: the best trial."
     if any(row.cliff is not None for row in rows):
-        caption += " ×: the nearest above it that diverged."
+        caption += " ×: the nearest trial above it that diverged."
     return Picture(svg, caption)
 
 

@@ -28,10 +28,10 @@ COLOURS: Mapping[str, str] = {
     SHADE: "shade",
     **{colour.lower(): f"s{i + 1}" for i, colour in enumerate(PALETTE)},
 }
-"""What is drawn -> the name of the property that the page gives its value."""
+"""The colour that matplotlib draws -> the custom property of CSS that replaces it."""
 DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.2)), (0, (6, 1.5, 1.4, 1.5)), (0, (3, 1)), (0, (8, 2)), (0, (1, 2)))
 WIDTH = 3.8
-"""Inches: about what a phone shows without scaling."""
+"""Of a figure, in inches: about what a phone shows without scaling."""
 _SETTINGS: Any = {
     "svg.hashsalt": "tuner",
     "svg.fonttype": "none",
@@ -53,7 +53,7 @@ _CLEANING = (
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How an arm is drawn everywhere; the colour never stands alone."""
+    """How an arm is drawn everywhere: by mark and dash as well as by colour. ``spoken`` is False for pale ones."""
 
     colour: str
     marker: str
@@ -68,10 +68,10 @@ class Style:
 def styles(arms: Sequence[str], ranked: Sequence[str]) -> dict[str, Style]:
     """Return a style per arm; of more arms than colours, those ranked best have one of their own, the rest are pale."""
     spoken = [arm for arm in arms if arm in ranked[: len(PALETTE) - 1]] if len(arms) > len(PALETTE) else list(arms)
-    found = {arm: Style(PALE, "o", "-", spoken=False) for arm in arms}
+    drawn = {arm: Style(PALE, "o", "-", spoken=False) for arm in arms}
     for i, arm in enumerate(spoken):
-        found[arm] = Style(PALETTE[i].lower(), MARKERS[i], DASHES[i])
-    return found
+        drawn[arm] = Style(PALETTE[i].lower(), MARKERS[i], DASHES[i])
+    return drawn
 
 
 @contextmanager
@@ -158,10 +158,10 @@ def inline(figure: Figure, name: str, label: str) -> str:
 def _hoisted(group: re.Match[str]) -> str:
     """One style for a group of marks instead of one for each; a thousand trials make a large page otherwise."""
     marks = group.group(1)
-    found = set(re.findall(r' style="([^"]*)"', marks))
-    if len(found) != 1:
+    used = set(re.findall(r' style="([^"]*)"', marks))
+    if len(used) != 1:
         return group.group()
-    return f'<g style="{found.pop()}">\n' + re.sub(r' style="[^"]*"', "", marks) + "</g>"
+    return f'<g style="{used.pop()}">\n' + re.sub(r' style="[^"]*"', "", marks) + "</g>"
 
 
 def _rounded(attribute: re.Match[str]) -> str:

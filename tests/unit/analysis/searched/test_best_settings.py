@@ -87,7 +87,7 @@ def test_what_belongs_to_a_workload_stays_with_it(workload: str, kept: dict[str,
 def test_what_a_study_started_from_is_counted_by_what_was_tried() -> None:
     settings = [entry.to_json() for entry in best(book())]
     spec = make_spec(initial_settings=settings, warm_start=["toy-1", "other"])
-    assert started_from(StudyRecords.of(spec, [], [])) == {"toy-1": 0, "other": 0}
+    assert started_from(StudyRecords(spec, (), ())) == {"toy-1": 0, "other": 0}
     named = [{**entry, "origin": entry["origin"].replace("study toy,", "study toy-1,")} for entry in settings]
     spec = make_spec(initial_settings=named, warm_start=["toy-1", "other"])
     tried = [
@@ -96,5 +96,5 @@ def test_what_a_study_started_from_is_counted_by_what_was_tried() -> None:
         for i, setting in enumerate(arm.initial_settings[:3])
     ]
     assert [trial.source for trial in tried].count(Source.EARLIER) == 3
-    assert started_from(StudyRecords.of(spec, tried, [])) == {"toy-1": 3, "other": 0}
-    assert started_from(StudyRecords.of(make_spec(), tried, [])) == {}
+    assert started_from(StudyRecords(spec, tuple(tried), ())) == {"toy-1": 3, "other": 0}
+    assert started_from(StudyRecords(make_spec(), tuple(tried), ())) == {}
