@@ -1,4 +1,4 @@
-"""One suite that both executors pass, with a scripted source of runs; then what only Ray can do."""
+"""One suite that every executor passes, with a scripted source of runs; then what only Ray can do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from tuner.catalog.families import FAMILIES
 from tuner.core.errors import ExecutorError, StorageError
-from tuner.core.ports import Executor, Signal
+from tuner.core.ports import EXECUTORS, Executor, Signal
 from tuner.core.records import (
     Assignment,
     Horizon,
@@ -35,7 +35,12 @@ from tuner.execution.ray_tune import RayTuneExecutor
 
 TOY = "tuner.training.workloads.toy:ToyQuadratic"
 DIGITS = "tuner.training.workloads.digits:DigitsCNN"
-EXECUTORS = ["local", pytest.param("ray", marks=pytest.mark.ray)]
+MAKERS: dict[str, Callable[..., Executor]] = {
+    "local": lambda **rest: LocalExecutor(),
+    "ray": lambda **rest: RayTuneExecutor(**rest),
+}
+MARKS = {"ray": pytest.mark.ray}
+ALL = [pytest.param(name, marks=MARKS.get(name, ())) for name in sorted(EXECUTORS)]
 
 MODULE = '''
 import os, torch
@@ -87,10 +92,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def make(request: pytest.FixtureRequest) -> Callable[..., Executor]:
-    kind = request.param
-    if kind == "ray":
+    name = request.param
+    assert name in MAKERS, f"executor {name}: this suite does not know how to make one; add it to MAKERS"
+    if name == "ray":
         request.getfixturevalue("ray_cluster")
-    return lambda **rest: RayTuneExecutor(**rest) if kind == "ray" else LocalExecutor()
+    return MAKERS[name]
 
 
 def spec(path: str = TOY, seed: int = 1, steps: float = 40, unit: str = "steps", **rest: Any) -> RunSpec:
@@ -208,10 +214,10 @@ def expected(folder: str) -> dict[str, RunResult]:
     return results
 
 
-both = pytest.mark.parametrize("make", EXECUTORS, indirect=True, scope="module")
+every = pytest.mark.parametrize("make", ALL, indirect=True, scope="module")
 
 
-@both
+@every
 def test_the_same_run_gives_the_same_numbers_bit_for_bit(
     batch: tuple[dict[str, RunSpec], Script], expected: dict[str, RunResult]
 ) -> None:
@@ -223,7 +229,7 @@ def test_the_same_run_gives_the_same_numbers_bit_for_bit(
     assert script.results[specs["digits"].run_id].outcome is Outcome.COMPLETED
 
 
-@both
+@every
 def test_a_bug_in_the_users_code_fails_at_once_with_its_traceback(
     batch: tuple[dict[str, RunSpec], Script],
 ) -> None:
@@ -240,7 +246,7 @@ def test_a_bug_in_the_users_code_fails_at_once_with_its_traceback(
     assert "has no module 'no_such_module_anywhere'" in unknown.reason
 
 
-@both
+@every
 def test_divergence_is_an_outcome(batch: tuple[dict[str, RunSpec], Script]) -> None:
     specs, script = batch
     diverged = script.results[specs["diverged"].run_id]
@@ -249,7 +255,7 @@ def test_divergence_is_an_outcome(batch: tuple[dict[str, RunSpec], Script]) -> N
     assert "loss became nan" in diverged.reason
 
 
-@both
+@every
 def test_measurements_arrive_in_order_and_nothing_is_left(batch: tuple[dict[str, RunSpec], Script]) -> None:
     specs, script = batch
     for wanted in specs.values():
@@ -262,7 +268,7 @@ def test_measurements_arrive_in_order_and_nothing_is_left(batch: tuple[dict[str,
     assert script.order == [s.run_id for s in specs.values()]
 
 
-@both
+@every
 def test_a_source_that_waits_for_what_trains_is_asked_again(make: Callable[..., Executor]) -> None:
     waves = [[spec(seed=1), spec(seed=2, options={"sleep": 0.02})], [spec(seed=3)], [spec(seed=4), spec(seed=5)]]
     script = Script(*waves)
@@ -272,7 +278,7 @@ def test_a_source_that_waits_for_what_trains_is_asked_again(make: Callable[..., 
     assert script.peak == (1 if isinstance(make(), LocalExecutor) else 2)
 
 
-@both
+@every
 def test_no_more_runs_train_at_once_than_the_source_allows(make: Callable[..., Executor]) -> None:
     script = Script([spec(seed=i, options={"sleep": 0.005}) for i in range(4)], parallel=1)
     make().run(script)
@@ -280,7 +286,7 @@ def test_no_more_runs_train_at_once_than_the_source_allows(make: Callable[..., E
     assert script.peak == 1
 
 
-@both
+@every
 def test_what_the_source_does_not_want_any_more_is_stopped_and_given_back(make: Callable[..., Executor]) -> None:
     """The source stops one run first, then the whole study."""
     endless = [spec(seed=i, steps=40_000, options={"sleep": 0.01}) for i in (1, 3, 4, 5)]
@@ -304,14 +310,14 @@ def test_what_the_source_does_not_want_any_more_is_stopped_and_given_back(make: 
     assert not script.running
 
 
-@both
+@every
 def test_an_empty_source_is_finished_at_once(make: Callable[..., Executor]) -> None:
     script = Script()
     make().run(script)
     assert not script.order
 
 
-@both
+@every
 @pytest.mark.parametrize("where", ["ask", "observe", "tell"])
 def test_an_error_of_the_source_comes_through_as_it_is(
     make: Callable[..., Executor], where: str, monkeypatch: pytest.MonkeyPatch
@@ -342,7 +348,7 @@ def test_local_ctrl_c_gives_the_run_back(source: str, folder: str) -> None:
     assert not script.running
 
 
-@both
+@every
 def test_an_attempt_continues_from_the_checkpoint_of_another_executor(
     make: Callable[..., Executor], tmp_path: Path, folder: str
 ) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.options import INTERRUPTED, driving, main, make_console, places
+from tuner.core.ports import EXECUTORS
 from tuner.core.settings import DEFAULT_STORAGE, Settings, hide_secrets
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @main.command()
 @click.argument("study_file", type=click.Path(path_type=Path))
-@click.option("--executor", type=click.Choice(["ray", "local"]), help="Instead of the study file's.")
+@click.option("--executor", type=click.Choice(EXECUTORS), help="Instead of the study file's.")
 @driving
 def run(
     study_file: Path, executor: str | None, storage: str | None, tracking: str | None, ray_address: str | None

@@ -21,6 +21,7 @@ from tuner.config.shipped import check_recipe_name, find_space
 from tuner.config.space import TRAINING, ArmSpace, SearchSpace
 from tuner.config.space_files import Part, read_setting, read_space, read_training, with_current
 from tuner.config.widened import Widening, read_widen, read_widened, with_widened
+from tuner.core.ports import EXECUTORS
 from tuner.core.records import Horizon, Setting, WorkloadRef
 from tuner.core.values import Scalar, derive_seed
 
@@ -28,7 +29,6 @@ SAMPLERS = ("surrogate", "random", "sobol", "tpe", "gp", "cmaes")
 ON_A_LADDER = ("surrogate", "random", "sobol")
 COMPARE, OPTIMISE = "compare", "optimise"
 ALLOCATIONS = (COMPARE, OPTIMISE)
-EXECUTORS = ("ray", "local")
 DIRECTIONS = ("maximize", "minimize")
 DEFAULT_SPACE = "sgdm-vs-adam"
 NEAREST = "nearest"

@@ -35,6 +35,10 @@ class RunSource(Protocol):
         """How many runs may train at the same time."""
 
 
+EXECUTORS = ("ray", "local")
+"""The executors by the names that study files give them; ``tuner.bootstrap.make_executor`` builds each."""
+
+
 class Executor(Protocol):
     """Places runs somewhere and brings back their results."""
 

@@ -42,7 +42,7 @@ def _function(schedule: Schedule, cycled: bool) -> str:
         f"def {'factors' if cycled else 'factor'}(step, total_steps):",
         f'    """{schedule.kind.name}: {what} of update ``step`` (from 0), relative to the optimizer\'s own."""',
     ]
-    shape = _SHAPES[schedule.kind.name](schedule.parameters, cycled)
+    shape = SHAPES[schedule.kind.name](schedule.parameters, cycled)
     if schedule.kind.name != "constant" or schedule.warmup:
         lines.append("    x = min(step, total_steps - 1) / total_steps")
     if schedule.warmup:
@@ -184,7 +184,7 @@ def _inverse_sqrt(p: Values, cycled: bool) -> list[str]:  # noqa: ARG001
     return [f"return math.sqrt({scale} / ({scale} + x))"]
 
 
-_SHAPES: Mapping[str, Shape] = MappingProxyType(
+SHAPES: Mapping[str, Shape] = MappingProxyType(
     {
         "constant": _constant,
         "linear": _linear,
@@ -202,6 +202,7 @@ _SHAPES: Mapping[str, Shape] = MappingProxyType(
         "inverse-sqrt": _inverse_sqrt,
     }
 )
+"""One for each kind but those that follow a metric, which ``_plateau`` writes."""
 
 
 # -- schedulers that torch lacks

@@ -85,12 +85,13 @@ def _lookahead(plan: Plan) -> list[str]:
 
 def _schedule(plan: Plan) -> Written:
     kind = plan.schedule.kind.name
-    if kind not in _SCHEDULES:
+    if kind not in NAMED_SCHEDULES:
         raise InputError(
-            f"timm's train.py has no schedule {kind!r}; expected one of {', '.join(_SCHEDULES)}. Export it to torch."
+            f"timm's train.py has no schedule {kind!r}; expected one of {', '.join(NAMED_SCHEDULES)}. "
+            "Export it to torch."
         )
     epochs, warm, notes = _epochs(plan)
-    options, more = _SCHEDULES[kind](plan.schedule.parameters, epochs - warm, plan)
+    options, more = NAMED_SCHEDULES[kind](plan.schedule.parameters, epochs - warm, plan)
     after = {"epochs": options.pop("epochs", str(epochs - warm))}
     rising: Options = {"warmup-epochs": str(warm)}
     if warm:
@@ -179,7 +180,7 @@ def _stable(decay: str) -> Callable[[Values, int, Plan], Written]:
     return written
 
 
-_SCHEDULES: Mapping[str, Callable[[Values, int, Plan], Written]] = MappingProxyType(
+NAMED_SCHEDULES: Mapping[str, Callable[[Values, int, Plan], Written]] = MappingProxyType(
     {
         "constant": _constant,
         "linear": _linear,

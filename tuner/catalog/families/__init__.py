@@ -1,9 +1,9 @@
 """The optimizer families: a frozen table with one row for each optimizer; no torch.
 
-A row holds all that the product knows of an optimizer: hyperparameters, bounds, search ranges and sources, the class and its arguments, and its names in other
-tools. The builder (``tuner.training.optimizers``), the exports and the docs read it; ``docs/adding.md`` shows how to
-add one. L2 in the gradient (``l2``) and decoupled weight decay (``weight_decay``) are two hyperparameters with two
-names, in every family that can do either.
+A row holds all that the product knows of an optimizer: hyperparameters with bounds, search ranges and sources, the
+class and its arguments, its names in other tools. The builder (``tuner.training.optimizers``), the exports and the
+docs read it; ``docs/adding.md`` shows how to add one. L2 in the gradient (``l2``) and decoupled weight decay
+(``weight_decay``) are two hyperparameters with two names, in every family that can do either.
 """
 
 from __future__ import annotations
