@@ -22,7 +22,7 @@ WARMUP_FORMULAS: Mapping[str, str] = MappingProxyType(
 _HEAD = """\
 # Learning-rate schedules
 
-Written by `python docs/generate.py` from `tuner/catalog/schedules/kinds.py`; edit the table, not this file.
+Written by `python docs/generate.py` from `tuner/catalog/schedules/shapes.py`; edit the table, not this file.
 
 A schedule gives two factors for every update: one on the setting's learning rate, which is its peak, and, where it
 cycles one, another on the setting's momentum (beta1 for the Adam family). It is a function of the share of the horizon

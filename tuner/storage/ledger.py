@@ -1,6 +1,6 @@
 """The ledger: every change to a study's records, each one short transaction under the driver's lease.
 
-Its constructor opens no connection and creates no table. What a change writes is in :mod:`tuner.storage.writing`, how
+Its constructor opens no connection and creates no table. What a change writes is in :mod:`tuner.storage.transactions`, how
 rows become records in :mod:`tuner.storage.reading`.
 """
 
@@ -21,7 +21,7 @@ from tuner.storage.engine import has_tables, make_engine, migrate, reader, shown
 from tuner.storage.leases import Lease
 from tuner.storage.reading import StudyRow, to_text
 from tuner.storage.tables import mirrors, studies
-from tuner.storage.writing import change_of, storable
+from tuner.storage.transactions import change_of, storable
 from tuner.study_records import StudyRecords
 
 

@@ -6,9 +6,9 @@ horizon needs no translation. ``multipliers(step, horizon)`` belong to the updat
 learning rate is the peak. Only ``plateau`` also depends on what was measured: ``Schedule.after``.
 """
 
-from tuner.catalog.schedules.kinds import SCHEDULES
-from tuner.catalog.schedules.row import Kind, Multipliers, Parameter, Values, check_parameter
+from tuner.catalog.schedules.kind import Kind, Multipliers, Parameter, Values, check_parameter
 from tuner.catalog.schedules.schedule import SIGNALS, Plateau, Schedule
+from tuner.catalog.schedules.shapes import SCHEDULES
 from tuner.catalog.schedules.warmups import WARMUP, WARMUP_SHAPES, WARMUP_START
 
 __all__ = [

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tuner.catalog.schedules.kinds import SCHEDULES
-from tuner.catalog.schedules.row import EDGE, Kind, Multipliers, Values, check_parameter
+from tuner.catalog.schedules.kind import EDGE, Kind, Multipliers, Values, check_parameter
+from tuner.catalog.schedules.shapes import SCHEDULES
 from tuner.catalog.schedules.warmups import WARMUP, WARMUP_SHAPES
 from tuner.core.errors import InputError
 from tuner.core.values import Scalar

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from tuner.catalog.schedules.row import Parameter, half_wave
+from tuner.catalog.schedules.kind import Parameter, half_wave
 
 WARMUP_START = 0.01
 """Where a warm-up begins, as a share of the rate that it rises to."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tuner.catalog.schedules.row import EDGE, Kind, Multipliers, Parameter, Values, half_wave
+from tuner.catalog.schedules.kind import EDGE, Kind, Multipliers, Parameter, Values, half_wave
 from tuner.core.values import table
 
 # -- parameters; one name is one object, whichever kinds share it
