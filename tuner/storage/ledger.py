@@ -1,7 +1,7 @@
 """The ledger: every change to a study's records, each one short transaction under the driver's lease.
 
-Its constructor opens no connection and creates no table. What a change writes is in :mod:`tuner.storage.transactions`, how
-rows become records in :mod:`tuner.storage.reading`.
+Its constructor opens no connection and creates no table. What a change writes is in
+:mod:`tuner.storage.transactions`, how rows become records in :mod:`tuner.storage.reading`.
 """
 
 from __future__ import annotations
