@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tuner.analysis.recommend import recommend
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.statistics.estimates import Array
 from tuner.analysis.statistics.power import POWER, SHAPES, WIN, judge, seeds_at, seeds_for, shift_for
 from tuner.analysis.verdict.advice import MOST, clear, search_seeds
@@ -28,6 +28,7 @@ from tuner.analysis.verdict.looks import extension_level, looks_for
 from tuner.config.documents import Section
 from tuner.config.spec import StudySpec, read_spec
 from tuner.core.records import Horizon, Outcome, Phase, RunRecord, RunResult, RunSpec, Source, State, TrialRecord
+from tuner.study_records import StudyRecords
 
 ALPHA = 0.05
 SEEDS = 10
@@ -158,7 +159,7 @@ def two_searches(rng: np.random.Generator, studies: int) -> list[Row]:
 
 
 def cross_check(rng: np.random.Generator, studies: int) -> list[Row]:
-    """The same studies as records: ``recommend`` must come to what the arrays came to, families included."""
+    """The same studies as records: the analysis must come to what the arrays came to, families included."""
     rows = []
     for shape, draw in SHAPES.items():
         agreed = 0
@@ -171,7 +172,7 @@ def cross_check(rng: np.random.Generator, studies: int) -> list[Row]:
             arm = ARMS[int(found.winner[0])] if kind == "winner" else None
             p, gap = permutation_test(search[0], search[1])
             family = arm is not None and p <= ALPHA and (gap > 0) == (arm == ARMS[0])
-            answer = recommend(*records(search, fresh))
+            answer = Analysis(records(search, fresh)).evidence
             same = (answer.verdict.kind, answer.verdict.arm) == (kind, arm)
             agreed += same and (answer.family.kind == "winner") == family
         rows.append(
@@ -180,7 +181,7 @@ def cross_check(rng: np.random.Generator, studies: int) -> list[Row]:
     return rows
 
 
-def records(search: Array, fresh: Array) -> tuple[StudySpec, list[TrialRecord], list[RunRecord]]:
+def records(search: Array, fresh: Array) -> StudyRecords:
     """Write arms by trials, and arms by seeds, as a study of the product."""
     arms = ARMS[: len(search)]
     rate = {"learning_rate": {"low": 1e-5, "high": 1.0, "scale": "log"}}
@@ -205,14 +206,14 @@ def records(search: Array, fresh: Array) -> tuple[StudySpec, list[TrialRecord], 
         _run(spec, trial, Phase.EXPLORE, spec.search_seed, float(search[arms.index(trial.arm), trial.index]))
         for trial in trials
     ]
-    chosen = finalists(spec, trials, runs)
+    chosen = finalists(StudyRecords.of(spec, trials, runs))
     by_name = {(trial.arm, trial.index): trial for trial in trials}
     runs += [
         _run(spec, by_name[arm, chosen[arm]], Phase.CONFIRM, spec.confirm_seed(chosen, index), float(value))
         for arm, row in zip(arms, fresh, strict=True)
         for index, value in enumerate(row)
     ]
-    return spec, trials, runs
+    return StudyRecords.of(spec, trials, runs)
 
 
 def _run(spec: StudySpec, trial: TrialRecord, phase: Phase, seed: int, value: float) -> RunRecord:

@@ -138,7 +138,7 @@ def study(name: str, folder: Path) -> tuple[Evidence, str, int, float]:
     except (TunerError, LookupError):
         command = [sys.executable, "-m", "tuner", "run", str(path), "--tracking", "none"]
         subprocess.run(command, cwd=folder, check=True)
-    evidence = workflow.answer(ledger, spec.name)
+    evidence = workflow.analysis_of(ledger, spec.name).evidence
     ended = [run.result for run in ledger.runs(ledger.study(spec.name), measured=False) if run.result]
     ledger.close()
     seconds = max(result.finished_at for result in ended) - min(result.started_at for result in ended)

@@ -22,7 +22,7 @@ def main(name: str, target: Path) -> None:
     settings = Settings.from_environment()
     ledger = bootstrap.open_ledger(settings)
     console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
-    console.print(card.render(workflow.answer(ledger, name)), highlight=False)
+    console.print(card.render(workflow.analysis_of(ledger, name).evidence), highlight=False)
     ledger.close()
     drawing = console.export_svg(title=f"tuner run {name}.yaml")
     drawing = re.sub(r"@font-face \{.*?\}", "", drawing, flags=re.DOTALL)  # no font from the network

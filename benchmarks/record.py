@@ -40,6 +40,7 @@ from tuner.recorded.csv_writing import write_curves, write_runs
 from tuner.recorded.from_ledger import rows_of
 from tuner.recorded.rows import RecordedPoint, RecordedRun
 from tuner.search.proposals import sobol_point
+from tuner.study_records import StudyRecords
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RUNS, CURVES = "own-runs.csv.gz", "own-curves.csv.gz"
@@ -161,7 +162,7 @@ def row_id(run: RunSpec) -> str:
 def row(spec: StudySpec, run: RunSpec, result: RunResult) -> tuple[RecordedRun, tuple[RecordedPoint, ...]]:
     """Return a run as a row and its curve; seconds to the millisecond, everything else with all its bits."""
     trial = TrialRecord(run.arm, run.trial, Source.SOBOL, run.setting, {})
-    (found,), curves = rows_of(spec, [trial], [RunRecord(run, State.QUEUED).ended(result)])
+    (found,), curves = rows_of(StudyRecords.of(spec, [trial], [RunRecord(run, State.QUEUED).ended(result)]))
     points = tuple(replace(p, seconds=round(p.seconds or 0.0, 3)) for p in curves.get(run.run_id, ()))
     return replace(found, run_id=row_id(run), seconds=round(found.seconds or 0.0, 3)), points
 

@@ -15,7 +15,8 @@ from tuner.core.errors import InputError
 from tuner.core.records import Measurement, Outcome, Phase, RunRecord, TrialRecord
 from tuner.core.values import Scalar
 from tuner.recorded.csv_reading import read_curves, read_runs
-from tuner.recorded.to_records import RecordedStudy, studies_of
+from tuner.recorded.to_records import studies_of
+from tuner.study_records import StudyRecords
 
 WITHIN = 0.01
 """A setting is good within so much of |median - best| over the finite final values."""
@@ -30,7 +31,7 @@ class Table:
     """
 
     name: str
-    study: RecordedStudy
+    study: StudyRecords
     spaces: Mapping[str, ArmSpace]
     trials: Mapping[str, tuple[TrialRecord, ...]]
     finals: Mapping[tuple[str, int], float]
@@ -96,7 +97,7 @@ def read_tables(runs: Path, curves: Path | None) -> list[Table]:
     return [_table(study) for study in studies_of(rows, points, source=runs.name)]
 
 
-def _table(study: RecordedStudy) -> Table:
+def _table(study: StudyRecords) -> Table:
     spec = study.spec
     ended: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
     retimed: dict[tuple[str, int, float], RunRecord] = {}

@@ -39,7 +39,7 @@ def study(example: str, folder: Path) -> str:
         command = [sys.executable, "-m", "tuner", "run", str(ROOT / "examples" / f"{example}.yaml")]
         subprocess.run(command, cwd=folder, check=True)
     row = ledger.study(name)
-    evidence = workflow.answer(ledger, name)
+    evidence = workflow.analysis_of(ledger, name).evidence
     ended = [run.result for run in ledger.runs(row, measured=False) if run.result]
     seconds = max(result.finished_at for result in ended) - min(result.started_at for result in ended)
     ledger.close()

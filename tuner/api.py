@@ -7,11 +7,11 @@ import math
 import re
 import threading
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner import answers, bootstrap, workflow
+from tuner import bootstrap, workflow
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.evidence import Nothing
 from tuner.config.documents import Section
 from tuner.config.spec import StudySpec, read_spec
@@ -21,7 +21,6 @@ from tuner.core.settings import Settings
 
 if TYPE_CHECKING:
     from tuner.recommendation import Recommendation
-    from tuner.reporting.dossier import Dossier
     from tuner.study import Snapshot
 
 
@@ -134,14 +133,7 @@ class StudyHandle:
 
         ledger = bootstrap.open_ledger(self._settings)
         try:
-            return Recommendation(workflow.answer(ledger, self.name), self._dossier)
-        finally:
-            ledger.close()
-
-    def _dossier(self) -> Dossier:
-        ledger = bootstrap.open_ledger(self._settings)
-        try:
-            return answers.stored_dossier(ledger, self.name)
+            return Recommendation.of(workflow.analysis_of(ledger, self.name))
         finally:
             ledger.close()
 
@@ -250,15 +242,11 @@ def analyze(
         raise InputError(f"analyze(): min_effect is {min_effect!r}; expected a number of at least 0, or None.")
     table, points = Path(runs), None if curves is None else Path(curves)
     studies = bootstrap.recorded_studies(table, points, None, None, None, alpha, min_effect)
-    found = list(zip(studies, answers.analyse(studies), strict=True))
-    given = [
-        Recommendation(answer, partial(answers.dossier, study.spec, study.trials, study.runs))
-        for study, answer in found
-        if not isinstance(answer, Nothing)
-    ]
-    if not given:
-        raise NoEvidence(f"{table}: {' '.join(answer.reason for _, answer in found if isinstance(answer, Nothing))}")
-    return given
+    analyses = [Analysis(records) for records in studies]
+    silent = [one.answer.reason for one in analyses if isinstance(one.answer, Nothing)]
+    if len(silent) == len(analyses):
+        raise NoEvidence(f"{table}: {' '.join(silent)}")
+    return [Recommendation.of(one) for one in analyses if not isinstance(one.answer, Nothing)]
 
 
 def open_study(name: str, *, storage: str | None = None, tracking: str | None = None) -> StudyHandle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,11 +34,10 @@ from tuner.study import Study
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from tuner.core.records import RunRecord, TrialRecord
-    from tuner.recorded.to_records import RecordedStudy
     from tuner.search.arm import ArmSearch
     from tuner.storage.leases import Lease
     from tuner.storage.reading import StudyRow
+    from tuner.study_records import StudyRecords
     from tuner.tracking.mlflow_runs import MlflowMirror
 
 
@@ -312,10 +311,8 @@ def _arms_of(spec: StudySpec, storage: BaseStorage) -> list[ArmSearch]:
     return [open_arm(storage, spec.name, arm, *how) for arm in spec.arms]
 
 
-def _in_wider_ranges(
-    storage: BaseStorage, spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]
-) -> tuple[StudySpec, list[ArmSearch]] | None:
-    wider = widened(spec, trials, runs)
+def _in_wider_ranges(storage: BaseStorage, records: StudyRecords) -> tuple[StudySpec, list[ArmSearch]] | None:
+    wider = widened(records)
     return None if wider is None else (wider, _arms_of(wider, storage))
 
 
@@ -327,7 +324,7 @@ def recorded_studies(
     mapping: Path | None,
     alpha: float,
     min_effect: float | None,
-) -> tuple[RecordedStudy, ...]:
+) -> tuple[StudyRecords, ...]:
     """Read runs that others made, from tables or from an MLflow experiment.
 
     Raises:
@@ -421,7 +418,7 @@ def make_mirror(name: str, settings: Settings) -> MlflowMirror:
 
     def describe() -> Description:
         try:
-            evidence = workflow.answer(ledger, name)
+            evidence = workflow.analysis_of(ledger, name).evidence
         except NoEvidence:
             return Description()
         found = tuple(folder / file for file in FILES if (folder / file).is_file())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from tuner.analysis.analysis import Analysis
     from tuner.exports import Export
-    from tuner.reporting.dossier import Dossier
     from tuner.training.adapters.torch_schedule import ScheduleLR
 
 
@@ -27,9 +26,18 @@ if TYPE_CHECKING:
 class Recommendation:
     """The answer of a study: verdict, settings, evidence; ``build`` makes the objects to train with."""
 
-    def __init__(self, evidence: Evidence, dossier: Callable[[], Dossier] | None = None) -> None:
+    def __init__(self, evidence: Evidence, analysis: Analysis | None = None) -> None:
         self.evidence = evidence
-        self._dossier = dossier
+        self._analysis = analysis
+
+    @staticmethod
+    def of(analysis: Analysis) -> Recommendation:
+        """Return the recommendation of a study.
+
+        Raises:
+            NoEvidence: no run has finished yet.
+        """
+        return Recommendation(analysis.evidence, analysis)
 
     @property
     def verdict(self) -> Verdict:
@@ -59,7 +67,7 @@ class Recommendation:
         """
         from tuner.reporting.report.page import html
 
-        return html(self._records())
+        return html(self._known())
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the report, the Markdown, the JSON and the pictures into a folder; return their paths.
@@ -69,15 +77,15 @@ class Recommendation:
         """
         from tuner.reporting.files import write_all
 
-        return write_all(self._records(), Path(folder))
+        return write_all(self._known(), Path(folder))
 
-    def _records(self) -> Dossier:
-        if self._dossier is None:
+    def _known(self) -> Analysis:
+        if self._analysis is None:
             raise InputError(
                 "this recommendation was made from evidence alone; expected one of a study's handle: a report shows "
                 "the study's records too. Take tuner.open_study(NAME).recommend()."
             )
-        return self._dossier()
+        return self._analysis
 
     def build(self, model: nn.Module, total_steps: int) -> tuple[Optimizer, ScheduleLR]:
         """Return a torch optimizer for the model, and its schedule timed to ``total_steps``.

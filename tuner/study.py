@@ -40,9 +40,10 @@ from tuner.search.ladder import Seen, Step
 from tuner.search.pruning import should_prune
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
+from tuner.study_records import StudyRecords
 
-Plan = Callable[[StudySpec, Sequence[TrialRecord], Sequence[RunRecord]], tuple[RunRequest, ...]]
-Widen = Callable[[StudySpec, Sequence[TrialRecord], Sequence[RunRecord]], tuple[StudySpec, Sequence[ArmSearch]] | None]
+Plan = Callable[[StudyRecords], tuple[RunRequest, ...]]
+Widen = Callable[[StudyRecords], tuple[StudySpec, Sequence[ArmSearch]] | None]
 """At the end of the search: the spec with wider ranges and the arms that search them, or None to leave it at that."""
 
 FLUSH_SECONDS = 2.0
@@ -59,11 +60,21 @@ REPEATS = 12
 class Snapshot:
     """What a study knows at one moment."""
 
-    spec: StudySpec
-    trials: tuple[TrialRecord, ...]
-    runs: tuple[RunRecord, ...]
+    records: StudyRecords
     phase: str
     stopping: str
+
+    @property
+    def spec(self) -> StudySpec:
+        return self.records.spec
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        return self.records.trials
+
+    @property
+    def runs(self) -> tuple[RunRecord, ...]:
+        return self.records.runs
 
 
 class Study:
@@ -260,6 +271,9 @@ class Study:
         self._start(self._runs[spec.run_id])
         return self._runs[spec.run_id]
 
+    def _records(self) -> StudyRecords:
+        return StudyRecords.of(self.spec, self._trials, self._runs.values())
+
     def _budget_spent(self) -> bool:
         budget = self.spec.budget
         if self._search_ended is not None:
@@ -300,7 +314,7 @@ class Study:
         if self._budget_spent():
             return False
         self._teach_untold()
-        found = self._wider(self.spec, tuple(self._trials), tuple(self._runs.values()))
+        found = self._wider(self._records())
         if found is None:
             return False
         self.spec, arms = found
@@ -314,7 +328,7 @@ class Study:
         self._search_ended = self._search_ended or time.monotonic()
         self._teach_untold()
         self._leave_ladders()
-        requests = self._plan(self.spec, tuple(self._trials), tuple(self._runs.values()))
+        requests = self._plan(self._records())
         by_name = {(trial.arm, trial.index): trial for trial in self._trials}
         specs = [self._run_spec(by_name[r.arm, r.trial], r.phase, r.seed) for r in requests]
         specs = [spec for spec in specs if spec.run_id not in self._runs]
@@ -499,4 +513,4 @@ class Study:
         with self._lock:
             active = [run.spec.phase.value for run in self._runs.values() if run.state is not State.ENDED]
             phase = "finished" if self.finished else active[-1] if active else Phase.EXPLORE.value
-            return Snapshot(self.spec, tuple(self._trials), tuple(self._runs.values()), phase, self._stopping)
+            return Snapshot(self._records(), phase, self._stopping)

@@ -15,6 +15,8 @@ from tuner.core.records import Horizon, Outcome, Phase, RunRecord, State, TrialR
 
 Key = tuple[str, int]
 """An arm and the index of one of its trials."""
+Training = tuple[str, float, int]
+"""What two runs of the search share if they are the same training: the setting's fingerprint, the horizon, the seed."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ class StudyRecords:
             share *= min(1.0, run.result.step / max(self.full_steps, 1))
         return share
 
-    def paid(self, runs: Iterable[RunRecord]) -> dict[tuple[str, float, int], float]:
-        """Return what runs cost, by setting, horizon and seed: the same training is paid once, as its last run cost."""
+    def paid(self, runs: Iterable[RunRecord]) -> dict[Training, float]:
+        """Return what runs cost, the same training once, as its last run cost."""
         return {(run.spec.setting.fingerprint, run.spec.horizon.amount, run.spec.seed): self.cost(run) for run in runs}
 
     def committed(self, arm: str) -> float:

@@ -9,17 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
-from tuner.analysis.evidence import Evidence
-from tuner.analysis.recommend import recommend
-from tuner.answers import dossier
+from tuner.analysis.analysis import Analysis
 from tuner.catalog.families import FAMILIES, is_family
 from tuner.config.spec import StudySpec, stored_spec
 from tuner.core.errors import InputError, NoEvidence, StudyStopped
 from tuner.core.ports import Executor, Tracker
+from tuner.recorded.csv_writing import write_curves, write_runs
+from tuner.recorded.from_ledger import rows_of
 from tuner.reporting.files import write_all
 from tuner.storage.leases import Lease
 from tuner.storage.ledger import Ledger
 from tuner.study import Study
+from tuner.study_records import StudyRecords
 
 MIRROR_PATIENCE_SECONDS = 60.0
 """How long a finished study waits at most while MLflow catches up; one that does not answer is not waited for."""
@@ -43,7 +44,7 @@ def run(study: Study, executor: Executor, tracker: Tracker, ledger: Ledger, leas
             ledger.set_state(lease, "stopped", study.failed_in_a_row.splitlines()[0])
             raise StudyStopped(study.failed_in_a_row)
         if study.finished:
-            conclude(ledger, study.spec, folder)
+            conclude(study.snapshot().records, folder)
             ledger.set_state(lease, "finished")
         patience = MIRROR_PATIENCE_SECONDS if study.finished else MIRROR_GOODBYE_SECONDS
     finally:
@@ -54,27 +55,42 @@ def run(study: Study, executor: Executor, tracker: Tracker, ledger: Ledger, leas
     return shown
 
 
-def conclude(ledger: Ledger, spec: StudySpec, folder: Path) -> Evidence | None:
+def conclude(records: StudyRecords, folder: Path) -> Analysis | None:
     """Write the recommendation and the pictures beside the study; None if there is nothing to say."""
-    row = ledger.study(spec.name)
-    trials, runs = ledger.trials(row), ledger.runs(row)
+    analysis = Analysis(records)
     try:
-        found = dossier(spec, trials, runs)
+        write_all(analysis, folder)
     except NoEvidence:
         return None
-    write_all(found, folder)
-    return found.evidence
+    return analysis
 
 
-def answer(ledger: Ledger, name: str) -> Evidence:
-    """Return the recommendation as the ledger stands, also in the middle of a study.
+def analysis_of(ledger: Ledger, name: str) -> Analysis:
+    """Return what the ledger says of a study, also in the middle of it.
 
     Raises:
         StudyNotFound: there is no study of that name.
-        NoEvidence: no run has finished.
     """
-    row = ledger.study(name)
-    return recommend(stored_spec(row.spec, name), ledger.trials(row), ledger.runs(row))
+    return Analysis(ledger.records(name))
+
+
+def export_runs(ledger: Ledger, name: str, runs: Path, curves: Path | None) -> int:
+    """Write a study's runs, and their curves, as tables; return how many runs.
+
+    Raises:
+        StudyNotFound: there is no study of that name.
+        NoEvidence: no run has ended.
+        InputError: a file cannot be written.
+    """
+    records = ledger.records(name)
+    rows, points = rows_of(records)
+    if not rows:
+        count = len(records.runs)
+        raise NoEvidence(f"study {name!r} has no run that has ended; of {count} runs, nothing can be written.")
+    write_runs(runs, rows)
+    if curves is not None:
+        write_curves(curves, points)
+    return len(rows)
 
 
 def extend(

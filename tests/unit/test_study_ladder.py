@@ -14,7 +14,6 @@ from optuna.trial import TrialState
 from test_study import Place, Script, make, scripted
 
 from tuner import bootstrap, workflow
-from tuner.analysis.searched.spending import spent
 from tuner.analysis.verdict.finalists import finalists
 from tuner.config.documents import Section
 from tuner.config.spec import StudySpec, read_spec, stored_spec
@@ -31,6 +30,7 @@ from tuner.core.records import (
     State,
 )
 from tuner.study import Study
+from tuner.study_records import StudyRecords
 
 FULL = 450
 RUNGS = {0: 50, 1: 150, 2: FULL}
@@ -103,7 +103,7 @@ class TestALadder:
             rung: Horizon(steps, "steps") for rung, steps in RUNGS.items() if rung in {r.spec.rung for r in runs}
         }
         assert {run.spec.rung for run in runs} >= {0, 2}
-        costs = spent(spec, runs)
+        costs = StudyRecords.of(spec, (), runs).spent
         assert all(BUDGET - 1 / 9 < cost <= BUDGET + 1e-9 for cost in costs.values()), costs
         for arm in ("sgdm", "adamw"):
             mine = [t for t in trials if t.arm == arm]
@@ -134,7 +134,7 @@ class TestALadder:
         spec = ladder(confirmation={"seeds": 2, "test": False, "noise_seeds": 0, "references": False})
         scripted(place, spec, Script(flattering))
         trials, runs = place.ledger()
-        chosen = finalists(spec, trials, runs)
+        chosen = finalists(StudyRecords.of(spec, trials, runs))
         for arm, trial in chosen.items():
             full = {r.spec.trial: r.value for r in searched(runs, arm) if r.spec.rung == 2}
             assert full[trial] == min(value for value in full.values() if value is not None)
@@ -179,7 +179,7 @@ class TestALadder:
         _, runs = place.ledger()
         assert {run.outcome for run in runs} == {Outcome.COMPLETED}
         assert len(script.handed) == len(runs) + 2
-        assert all(cost <= BUDGET + 1e-9 for cost in spent(spec, runs).values())
+        assert all(cost <= BUDGET + 1e-9 for cost in StudyRecords.of(spec, (), runs).spent.values())
 
     def test_a_schedule_that_follows_the_metric_trains_in_full_only(self, place: Place) -> None:
         space = {
@@ -271,7 +271,8 @@ class TestStopAndResume:
         later_trials, later = place.ledger()
         assert later[: len(runs)] == runs
         assert [t for t in later_trials if t in trials] == trials
-        assert all(BUDGET + 3 - 1 / 9 < cost <= BUDGET + 3 + 1e-9 for cost in spent(longer, later).values())
+        costs = StudyRecords.of(longer, (), later).spent
+        assert all(BUDGET + 3 - 1 / 9 < cost <= BUDGET + 3 + 1e-9 for cost in costs.values())
         assert {t.state for arm in ("sgdm", "adamw") for t in optuna_trials(place, arm)} == {
             TrialState.COMPLETE,
             TrialState.PRUNED,
@@ -295,7 +296,7 @@ class TestInParallel:
                 study.tell(assignment, played(assignment))
         _, runs = place.ledger()
         assert {run.state for run in runs} == {State.ENDED}
-        costs = spent(spec, runs)
+        costs = StudyRecords.of(spec, (), runs).spent
         assert all(BUDGET - 1 / 9 < cost <= BUDGET + 1e-9 for cost in costs.values()), costs
 
 
@@ -309,7 +310,7 @@ class TestPruning:
         assert outcomes[Outcome.PRUNED] >= 1
         assert set(outcomes) == {Outcome.PRUNED, Outcome.COMPLETED}
         assert len(trials) > 7, "what a pruned run leaves over is spent on others"
-        assert 6.0 < spent(spec, runs)["sgdm"] <= 7.0 + 1e-9
+        assert 6.0 < StudyRecords.of(spec, (), runs).spent["sgdm"] <= 7.0 + 1e-9
         for run in runs:
             assert run.spec.horizon == Horizon(60, "steps")
             if run.outcome is Outcome.PRUNED:
@@ -318,7 +319,7 @@ class TestPruning:
                 assert f"stopped by the {pruner} pruner" in run.result.reason
                 assert run.value is None
         assert all(trial.state.is_finished() for trial in optuna_trials(place, "sgdm"))
-        chosen = finalists(spec, trials, runs)
+        chosen = finalists(StudyRecords.of(spec, trials, runs))
         assert {run.outcome for run in runs if run.spec.trial == chosen["sgdm"]} == {Outcome.COMPLETED}
 
 
@@ -333,7 +334,7 @@ class TestABudgetThatMoves:
 
         spec = ladder(budget={"trials_per_arm": 6}, allocation="optimise", fidelity=fidelity)
         assert scripted(place, spec, Script(play)).finished
-        costs = spent(spec, place.ledger()[1])
+        costs = StudyRecords.of(spec, (), place.ledger()[1]).spent
         assert min(costs.values()) > 3 - 1 / 3
         assert 12 - 1 < sum(costs.values()) <= 12 + 1e-9
         assert costs["adamw"] > 6 > costs["sgdm"]
@@ -367,7 +368,7 @@ class TestFewSettings:
         trained = [(a.spec.setting.fingerprint, a.spec.rung) for a in script.handed]
         assert len(set(trained)) == len(trained) <= 4 * len(spec.rungs)
         trials, runs = place.ledger()
-        assert set(finalists(spec, trials, runs)) == {"sgdm"}
+        assert set(finalists(StudyRecords.of(spec, trials, runs))) == {"sgdm"}
         copied = [run for run in runs if run.result and "not trained again" in run.result.reason]
         assert len(runs) == len(trained) + len(copied)
         assert all(run.result is not None and run.result.train_seconds == 0.0 for run in copied)

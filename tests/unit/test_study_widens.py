@@ -87,7 +87,7 @@ class TestTheOptimumBeyondTheRange:
         spec = stored(ended)
         assert spec.space.arm("sgdm").dimensions[0].high >= 0.1
         ledger = bootstrap.open_ledger(ended.settings)
-        evidence = workflow.answer(ledger, "toy")
+        evidence = workflow.analysis_of(ledger, "toy").evidence
         noted = [data for _, kind, data in ledger.notes(ledger.study("toy")) if kind == "widened"]
         ledger.close()
         best = next(row.best for row in evidence.arms if row.arm == "sgdm")
@@ -157,7 +157,7 @@ class Killed:
 def test_without_the_key_there_is_the_alarm_alone(place: Place) -> None:
     scripted(place, asked(widen=False, **SOBOL), Script(played))
     ledger = bootstrap.open_ledger(place.settings)
-    codes = {caveat.code for caveat in workflow.answer(ledger, "toy").caveats}
+    codes = {caveat.code for caveat in workflow.analysis_of(ledger, "toy").evidence.caveats}
     ledger.close()
     assert "range_widened" not in codes
     assert stored(place).space.arm("sgdm").dimensions[0].high == 1e-2

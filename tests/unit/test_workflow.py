@@ -66,10 +66,10 @@ def test_without_evidence_there_is_nothing_to_say(tmp_path: Path) -> None:
     ledger.migrate()
     spec = make_spec()
     ledger.create("toy", spec.to_json())
-    assert workflow.conclude(ledger, spec, tmp_path / "out") is None
+    assert workflow.conclude(ledger.records("toy"), tmp_path / "out") is None
     assert not (tmp_path / "out").exists()
     with pytest.raises(NoEvidence):
-        workflow.answer(ledger, "toy")
+        _ = workflow.analysis_of(ledger, "toy").evidence
     with pytest.raises(StudyNotFound):
-        workflow.answer(ledger, "other")
+        workflow.analysis_of(ledger, "other")
     ledger.close()

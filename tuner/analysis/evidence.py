@@ -8,25 +8,65 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from tuner.analysis.verdict.contest import GIVEN, INCONCLUSIVE, SINGLE
-from tuner.analysis.verdict.decision import NOT_ASSESSED, Pair, Verdict
+from tuner.analysis.verdict.decision import Pair, Verdict
 from tuner.analysis.verdict.family import FamilyVerdict
+from tuner.analysis.verdict.kinds import EffectSource, ExpectedSource, Reference, VerdictKind
 from tuner.analysis.verdict.looks import Look, method_of
 from tuner.analysis.verdict.references import Gain
 from tuner.catalog.families import UNKNOWN, camp_name
-from tuner.core.records import Setting
+from tuner.core.records import Horizon, Phase, Setting
 from tuner.core.values import Scalar
 
 SCHEMA_VERSION = 1
 
 
+class CaveatCode(StrEnum):
+    """What a caveat is about; the codes are stable."""
+
+    ARM_MISSING = "arm_missing"
+    ARM_NOT_CONFIRMED = "arm_not_confirmed"
+    ARM_WITHOUT_RESULT = "arm_without_result"
+    BUDGET_CUT = "budget_cut"
+    CONFIRMED_AGAIN = "confirmed_again"
+    DIVERGED_ON_FRESH_SEEDS = "diverged_on_fresh_seeds"
+    EDGE_OF_RANGE = "edge_of_range"
+    FAILED_RUNS = "failed_runs"
+    FEW_SEEDS = "few_seeds"
+    LOST_RUNS = "lost_runs"
+    MANY_DIVERGED = "many_diverged"
+    MIN_EFFECT_ASSUMED = "min_effect_assumed"
+    MIN_EFFECT_FROM_COMPARISON = "min_effect_from_comparison"
+    NO_RESULT = "no_result"
+    NOT_CONFIRMED = "not_confirmed"
+    ONE_SEARCH_ONLY = "one_search_only"
+    RANGE_WIDENED = "range_widened"
+    REFERENCES_CAPPED = "references_capped"
+    SCHEDULE_FOLLOWS_METRIC = "schedule_follows_metric"
+    SEARCH_NOT_RECORDED = "search_not_recorded"
+    SEED_NOISE_DOMINATES = "seed_noise_dominates"
+    SEEDS_CAPPED = "seeds_capped"
+    SEEDS_NOT_FRESH = "seeds_not_fresh"
+    SETTINGS_EXHAUSTED = "settings_exhausted"
+    SEVERAL_CONFIRMED = "several_confirmed"
+    SHORT_HORIZON_LIES = "short_horizon_lies"
+    SMALL_DIFFERENCE = "small_difference"
+    TIE_COST = "tie_cost"
+    TRIALS_ASSUMED_INDEPENDENT = "trials_assumed_independent"
+    UNEQUAL_BUDGETS = "unequal_budgets"
+    UNEQUAL_CAMPS = "unequal_camps"
+    UNEQUAL_TRIALS = "unequal_trials"
+    UNFINISHED = "unfinished"
+    UNSHARED_SEEDS = "unshared_seeds"
+
+
 @dataclass(frozen=True, slots=True)
 class Caveat:
-    """What the reader should know before trusting the answer; ``code`` is stable."""
+    """What the reader should know before trusting the answer."""
 
-    code: str
+    code: CaveatCode
     text: str
 
 
@@ -41,7 +81,7 @@ class Expected:
     ci_low: float | None
     ci_high: float | None
     n: int
-    source: str
+    source: ExpectedSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +122,76 @@ class ArmRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ValidFor:
+    """What the answer holds for.
+
+    ``horizon`` is None where it was not recorded. ``training`` holds the training options of the recommended setting
+    that are not at their defaults. ``searched`` maps each dimension to its range in words, ``not_searched`` names those
+    that the budget left closed.
+    """
+
+    workload: str
+    options: Mapping[str, Any]
+    horizon: Horizon | None
+    training: Mapping[str, str]
+    devices: tuple[str, ...]
+    space: str
+    searched: Mapping[str, str]
+    not_searched: tuple[str, ...]
+    torch: tuple[str, ...]
+
+    @property
+    def horizon_in_words(self) -> str:
+        return "not recorded" if self.horizon is None else str(self.horizon)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "workload": self.workload,
+            "options": dict(self.options),
+            "model_and_data": "as the workload gives them",
+            "horizon": self.horizon_in_words,
+            "training": dict(self.training),
+            "recipe": dict(self.training),
+            "devices": list(self.devices),
+            "space": self.space,
+            "searched": dict(self.searched),
+            "not_searched": list(self.not_searched),
+            "torch": list(self.torch),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseCost:
+    """What runs took: how many, their seconds of training and of evaluation, and how many full runs they are worth."""
+
+    runs: int
+    train_seconds: float
+    eval_seconds: float
+    full_runs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a study spent, by phase and in all."""
+
+    phases: Mapping[Phase, PhaseCost]
+
+    @property
+    def total(self) -> PhaseCost:
+        rows = self.phases.values()
+        return PhaseCost(
+            runs=sum(row.runs for row in rows),
+            train_seconds=sum(row.train_seconds for row in rows),
+            eval_seconds=sum(row.eval_seconds for row in rows),
+            full_runs=sum(row.full_runs for row in rows),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        phases = {phase.value: asdict(row) for phase, row in self.phases.items()}
+        return {**asdict(self.total), "phases": phases}
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that the answer rests on, and the answer.
 
@@ -94,7 +204,7 @@ class Evidence:
     direction: str
     alpha: float
     min_effect: float | None
-    min_effect_source: str
+    min_effect_source: EffectSource
     verdict: Verdict
     family: FamilyVerdict
     arm: str
@@ -109,14 +219,14 @@ class Evidence:
     arms: tuple[ArmRow, ...]
     looks: tuple[Look, ...]
     caveats: tuple[Caveat, ...]
-    valid_for: Mapping[str, Any]
-    cost: Mapping[str, Any]
+    valid_for: ValidFor
+    cost: Cost
     recording: str = ""
     started_from: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def min_effect_given(self) -> bool:
-        return self.min_effect_source == GIVEN
+        return self.min_effect_source is EffectSource.GIVEN
 
     @property
     def camp_name(self) -> str:
@@ -127,7 +237,11 @@ class Evidence:
     def schedule(self) -> Mapping[str, Scalar]:
         return self.setting.schedule
 
-    def gain(self, over: str) -> Gain:
+    def has(self, code: CaveatCode) -> bool:
+        """Whether the answer bears this caveat."""
+        return any(caveat.code is code for caveat in self.caveats)
+
+    def gain(self, over: Reference) -> Gain:
         return next(gain for gain in self.gains if gain.over == over)
 
     def to_json(self) -> dict[str, Any]:
@@ -163,15 +277,15 @@ class Evidence:
                 "why": self.why,
             },
             "expected": asdict(self.expected),
-            "gain_over_default": _gain(self.gain("default")),
-            "gain_over_current": _gain(self.gain("current")),
+            "gain_over_default": _gain(self.gain(Reference.DEFAULT)),
+            "gain_over_current": _gain(self.gain(Reference.CURRENT)),
             "test": dict(self.test),
             "pairs": [asdict(pair) for pair in self.pairs],
             "arms": [arm.to_json() for arm in self.arms],
             "caveats": [asdict(caveat) for caveat in self.caveats],
-            "valid_for": dict(self.valid_for),
+            "valid_for": self.valid_for.to_json(),
             "started_from": dict(self.started_from),
-            "cost": dict(self.cost),
+            "cost": self.cost.to_json(),
         }
 
 
@@ -196,18 +310,18 @@ class Nothing:
             "alpha": self.alpha,
             "min_effect": self.min_effect,
             "verdict": {
-                "kind": INCONCLUSIVE,
+                "kind": VerdictKind.INCONCLUSIVE,
                 "arm": None,
                 "camp": None,
                 "seeds_needed": None,
                 "sentence": self.reason,
                 "reason": self.reason,
             },
-            "family_verdict": asdict(FamilyVerdict(NOT_ASSESSED, self.reason)),
+            "family_verdict": asdict(FamilyVerdict(VerdictKind.NOT_ASSESSED, self.reason)),
             "recommended": {"arm": None, "camp": None, "params": None, "schedule": None, "why": self.reason},
             "pairs": [],
             "arms": [row.to_json() for row in self.arms],
-            "caveats": [{"code": "no_result", "text": self.reason}],
+            "caveats": [{"code": CaveatCode.NO_RESULT, "text": self.reason}],
         }
 
 
@@ -234,9 +348,9 @@ def known_camp(camp: str) -> str | None:
     return None if camp == UNKNOWN else camp
 
 
-def _kind(verdict: Verdict) -> str:
+def _kind(verdict: Verdict) -> VerdictKind:
     """A study of one arm has nothing to compare: for programs, one kind of inconclusive, with its reason."""
-    return INCONCLUSIVE if verdict.kind == SINGLE else verdict.kind
+    return VerdictKind.INCONCLUSIVE if verdict.kind is VerdictKind.SINGLE else verdict.kind
 
 
 def _gain(gain: Gain) -> dict[str, Any]:

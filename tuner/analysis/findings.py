@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tuner.analysis.searched.edges import Edge, edges
-from tuner.analysis.searched.points import Points, explored
+from tuner.analysis.searched.points import Points
 from tuner.analysis.searched.rung_agreement import RungAgreement, rung_agreements
 from tuner.analysis.searched.sensitivity import Sensitivity, sensitivities
 from tuner.analysis.searched.tuning_curves import TuningCurve, tuning_curves
-from tuner.analysis.verdict.finalists import finalists
-from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, RunRecord, TrialRecord
+from tuner.analysis.verdict.contest import Contest
+from tuner.core.records import Outcome
 from tuner.search.shares import Importance
+from tuner.study_records import StudyRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +46,22 @@ class Findings:
         return {
             "best_at_budget": [asdict(curve) for curve in self.curves],
             "sensitivity": [asdict(row) for row in self.sensitivities],
-            "importance": [asdict(row) for row in self.importances],
+            "importance": [row.to_json() for row in self.importances],
             "edges": edges,
             "diverged": [{"arm": arm, "diverged": bad, "trials": n} for arm, (bad, n) in rows.items()],
-            "rungs": [asdict(row) for row in self.rungs],
+            "rungs": [row.to_json() for row in self.rungs],
         }
 
 
-def findings(
-    spec: StudySpec,
-    trials: Sequence[TrialRecord],
-    runs: Sequence[RunRecord],
-    min_effect: float | None,
-    importances: Sequence[Importance],
+def findings_of(
+    records: StudyRecords, points: Points, state: Contest, min_effect: float | None, importances: Sequence[Importance]
 ) -> Findings:
     """Gather what the records teach; ``min_effect`` is what the verdict took for the smallest effect that matters."""
-    points = explored(spec, trials, runs)
     return Findings(
         points=points,
-        curves=tuning_curves(spec, points),
-        sensitivities=sensitivities(spec, points, min_effect),
+        curves=tuning_curves(records.spec, points),
+        sensitivities=sensitivities(records.spec, points, min_effect),
         importances=tuple(importances),
-        edges=edges(spec, trials, finalists(spec, trials, runs)),
-        rungs=rung_agreements(spec, runs),
+        edges=edges(records, state.chosen),
+        rungs=rung_agreements(records),
     )

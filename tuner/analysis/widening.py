@@ -13,7 +13,7 @@ from tuner.config.space import ArmSpace, Dimension, SearchSpace
 from tuner.config.spec import StudySpec
 from tuner.config.widened import LOWER, Moved, Widening, with_widened
 from tuner.core.errors import SpaceError
-from tuner.core.records import RunRecord, TrialRecord
+from tuner.study_records import StudyRecords
 
 MOST = 2
 """A study's ranges are widened so often at most."""
@@ -23,22 +23,24 @@ DECADE, THIRD = 10.0, 1 / 3
 """How far the end of a range moves: a factor on a log axis, a share of the range on a linear one."""
 
 
-def widened(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> StudySpec | None:
+def widened(records: StudyRecords) -> StudySpec | None:
     """Return the spec with wider ranges and more trials, or None where the search is over for good.
 
     To be asked at the end of the search. An end moves if the arm's best trial lies at it and what it means allows
     more; every arm gets the same trials on top, so that budgets stay equal. A pure function of the records.
     """
+    spec = records.spec
     if not spec.widen or len(spec.widened) >= MOST:
         return None
-    moved = _movable(spec.space, edges(spec, trials, finalists(spec, trials, runs)))
+    moved = _movable(spec.space, edges(records, finalists(records)))
     if not moved:
         return None
     assert spec.budget.trials_per_arm is not None
-    counts = Counter(trial.arm for trial in trials)
-    found = Widening(more_trials(spec), {arm.arm: counts[arm.arm] for arm in spec.arms}, moved)
-    budget = replace(spec.budget, trials_per_arm=spec.budget.trials_per_arm + found.trials)
-    return replace(spec, space=with_widened(spec.space, (found,)), budget=budget, widened=(*spec.widened, found))
+    counts = Counter(trial.arm for trial in records.trials)
+    widening = Widening(more_trials(spec), {arm: counts[arm] for arm in records.arms}, moved)
+    budget = replace(spec.budget, trials_per_arm=spec.budget.trials_per_arm + widening.trials)
+    space = with_widened(spec.space, (widening,))
+    return replace(spec, space=space, budget=budget, widened=(*spec.widened, widening))
 
 
 def more_trials(spec: StudySpec) -> int:
@@ -48,10 +50,10 @@ def more_trials(spec: StudySpec) -> int:
     return max(FEWEST, math.ceil(SHARE * asked))
 
 
-def _movable(space: SearchSpace, found: Sequence[Edge]) -> tuple[Moved, ...]:
+def _movable(space: SearchSpace, touched: Sequence[Edge]) -> tuple[Moved, ...]:
     """The ends that move: those after which every corner of the arm's cube is still a valid setting."""
     kept: list[Moved] = []
-    for edge in found:
+    for edge in touched:
         one = moved(edge)
         mine = [*(other for other in kept if other.arm == edge.arm), one]
         if _valid(space.arm(edge.arm), mine):

@@ -28,7 +28,7 @@ def recommend(name: str, as_json: bool, storage: str | None, tracking: str | Non
 
     ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
     try:
-        evidence = workflow.answer(ledger, name)
+        evidence = workflow.analysis_of(ledger, name).evidence
     finally:
         ledger.close()
     if as_json:
@@ -63,19 +63,22 @@ def analyze(
 ) -> None:
     """Recommend from runs that anybody made: tables, or an MLflow experiment."""
 
-    from tuner import answers, bootstrap
+    from tuner import bootstrap
+    from tuner.analysis.analysis import Analysis
     from tuner.analysis.evidence import document
     from tuner.reporting import card
+    from tuner.reporting.files import write_each
 
     studies = bootstrap.recorded_studies(runs, curves, mlflow_experiment, tracking, mapping, alpha, min_effect)
-    given = answers.analyse(studies)
-    pages = answers.report_recorded(studies, report) if report else []
+    analyses = [Analysis(records) for records in studies]
+    answers = [analysis.answer for analysis in analyses]
+    pages = write_each(analyses, report) if report else []
     if as_json:
-        click.echo(json.dumps(document(given), indent=2, allow_nan=False))
+        click.echo(json.dumps(document(answers), indent=2, allow_nan=False))
         return
     console = make_console()
-    for found in given:
-        console.print(card.render(found) if console.is_terminal else card.text(found), highlight=False)
+    for answer in answers:
+        console.print(card.render(answer) if console.is_terminal else card.text(answer), highlight=False)
     for page in pages:
         console.print(f"Report: {page}", highlight=False)
 
@@ -86,16 +89,16 @@ def analyze(
 @places
 def report(name: str, out: Path | None, storage: str | None, tracking: str | None) -> None:
     """Write the report of a study as the ledger stands: one HTML file, Markdown, JSON, pictures."""
-    from tuner import answers, bootstrap
+    from tuner import bootstrap, workflow
     from tuner.reporting.files import write_all
 
     settings = Settings.from_environment(storage, tracking)
     ledger = bootstrap.open_ledger(settings)
     try:
-        found = answers.stored_dossier(ledger, name)
+        analysis = workflow.analysis_of(ledger, name)
     finally:
         ledger.close()
-    for path in write_all(found, out or settings.folder / name):
+    for path in write_all(analysis, out or settings.folder / name):
         click.echo(str(path))
 
 
@@ -106,11 +109,11 @@ def report(name: str, out: Path | None, storage: str | None, tracking: str | Non
 @places
 def export_runs(name: str, runs: Path, curves: Path | None, storage: str | None, tracking: str | None) -> None:
     """Write the runs of a study as tables that 'tuner analyze' reads (.csv or .csv.gz)."""
-    from tuner import answers, bootstrap
+    from tuner import bootstrap, workflow
 
     ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
     try:
-        count = answers.export_runs(ledger, name, runs, curves)
+        count = workflow.export_runs(ledger, name, runs, curves)
     finally:
         ledger.close()
     click.echo(f"Written: {count} runs of study {name} to {runs}" + (f", their curves to {curves}" if curves else ""))
@@ -140,7 +143,7 @@ def export(
 
     ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
     try:
-        recommendation = Recommendation(workflow.answer(ledger, name))
+        recommendation = Recommendation.of(workflow.analysis_of(ledger, name))
     finally:
         ledger.close()
     found = recommendation.export(to, arm=arm, total_steps=steps, epochs=epochs)

@@ -92,7 +92,7 @@ def _drive(spec: StudySpec, settings: Settings, ray_address: str | None) -> None
                 highlight=False,
             )
             sys.exit(INTERRUPTED)
-        evidence = workflow.answer(session.ledger, spec.name)
+        evidence = workflow.analysis_of(session.ledger, spec.name).evidence
         console.print(card.render(evidence) if console.is_terminal else card.text(evidence), highlight=False)
         files = f"{session.folder}/recommendation.md, .json, report.html, and the pictures"
         console.print(f"Files: {files}", highlight=False)
@@ -171,14 +171,12 @@ def list_(storage: str | None, tracking: str | None) -> None:
 def status(name: str, storage: str | None, tracking: str | None) -> None:
     """Show where a study stands."""
     from tuner import bootstrap
-    from tuner.config.spec import stored_spec
     from tuner.reporting import overview
 
     ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
     try:
         row = ledger.study(name)
-        spec = stored_spec(row.spec, name)
-        view = overview.status(row, spec, ledger.trials(row), ledger.runs(row), ledger.holder(row))
+        view = overview.status(row, ledger.records(name), ledger.holder(row))
         make_console().print(view, highlight=False)
     finally:
         ledger.close()

@@ -42,7 +42,7 @@ class Fidelity:
         >>> [str(rung) for rung in Fidelity("ladder").ladder(Horizon(18, "epochs"))]
         ['2 epochs', '6 epochs', '18 epochs']
         >>> [str(rung) for rung in Fidelity("ladder").ladder(Horizon(5, "epochs"))]
-        ['1 epochs', '2 epochs', '5 epochs']
+        ['1 epoch', '2 epochs', '5 epochs']
         """
         if self.kind != LADDER:
             return (full,)

@@ -71,7 +71,7 @@ class Horizon:
         return max(1, round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1)))
 
     def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit}"
+        return f"{self.amount:g} {self.unit.removesuffix('s') if self.amount == 1 else self.unit}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,4 @@ def _horizon(evidence: Evidence, total_steps: int | None, epochs: float | None) 
         return Horizon(total_steps, "steps")
     if epochs is not None:
         return Horizon(epochs, "epochs")
-    words = str(evidence.valid_for.get("horizon", "")).split()
-    is_exact = len(words) == 2 and words[1] in ("steps", "epochs") and "e" not in words[0]  # large ones are rounded
-    return Horizon(float(words[0]), words[1]) if is_exact else None
+    return evidence.valid_for.horizon

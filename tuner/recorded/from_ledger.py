@@ -8,27 +8,26 @@ from collections.abc import Iterable, Sequence
 from tuner.catalog.training_options import changed
 from tuner.config.space import TRAINING
 from tuner.config.spec import StudySpec
-from tuner.core.records import Horizon, Outcome, RunRecord, Setting, State, TrialRecord
+from tuner.core.records import Horizon, Outcome, RunRecord, Setting
 from tuner.core.values import Scalar
 from tuner.recorded.rows import PHASES, RecordedPoint, RecordedRun, plain
+from tuner.study_records import StudyRecords, ended
 
 
-def rows_of(
-    spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]
-) -> tuple[list[RecordedRun], dict[str, tuple[RecordedPoint, ...]]]:
+def rows_of(records: StudyRecords) -> tuple[list[RecordedRun], dict[str, tuple[RecordedPoint, ...]]]:
     """Return a study's ended runs as recorded ones, and their curves.
 
     Horizons and steps are in optimizer steps. The training options that a setting changes are among the params, as
     ``training.NAME``.
     Left out: runs on the test split and of references, and what repeats a run of the same setting.
     """
-    ended = [run for run in runs if run.state is State.ENDED and run.spec.phase.value in PHASES]
-    ended.sort(key=lambda run: run.run_id)
-    samplers = {(trial.arm, trial.index): trial.source.value for trial in trials}
-    steps = _steps(ended)
-    rows = without_repeats(_row(spec, run, samplers, steps[run.spec.horizon]) for run in ended)
+    spec, runs = records.spec, [run for run in ended(records.runs) if run.spec.phase.value in PHASES]
+    runs.sort(key=lambda run: run.run_id)
+    samplers = {key: trial.source.value for key, trial in records.by_key.items()}
+    steps = _steps(runs)
+    rows = without_repeats(_row(spec, run, samplers, steps[run.spec.horizon]) for run in runs)
     kept = {row.run_id for row in rows}
-    curves = {run.run_id: _points(run, spec.metric) for run in ended if run.run_id in kept}
+    curves = {run.run_id: _points(run, spec.metric) for run in runs if run.run_id in kept}
     return rows, {run_id: points for run_id, points in curves.items() if points}
 
 

@@ -6,7 +6,6 @@ Nothing depends on the order of rows: arms, trials and seeds are numbered by the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from tuner.catalog.families import Family, family, is_family, unknown
 from tuner.config.space import ONE_MINUS, ArmSpace, Dimension, SearchSpace, to_stored_axis
@@ -28,19 +27,11 @@ from tuner.core.records import (
 from tuner.core.values import Scalar
 from tuner.recorded.confirmed import finalists_of
 from tuner.recorded.rows import Curves, RecordedPoint, RecordedRun, option_of
+from tuner.study_records import StudyRecords
 
 _SOURCES = {"": Source.RECORDED, "random": Source.RANDOM, "sobol": Source.SOBOL}
 _WIDE = 10.0
 """A setting whose largest value is so many times its smallest is looked at on a log axis."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedStudy:
-    """A recorded study as our own records; what :func:`tuner.analysis.recommend.recommend` takes."""
-
-    spec: StudySpec
-    trials: tuple[TrialRecord, ...]
-    runs: tuple[RunRecord, ...]
 
 
 def studies_of(
@@ -50,7 +41,7 @@ def studies_of(
     source: str = "",
     alpha: float = 0.05,
     min_effect: float | None = None,
-) -> tuple[RecordedStudy, ...]:
+) -> tuple[StudyRecords, ...]:
     """Return the studies that the rows tell of, by name.
 
     Args:
@@ -69,7 +60,7 @@ def studies_of(
 
 def _study(
     name: str, rows: Sequence[RecordedRun], curves: Curves, source: str, confirmation: Confirmation
-) -> RecordedStudy:
+) -> StudyRecords:
     index = _numbered(rows)
     horizon = Horizon(max(row.horizon or 0 for row in rows), "steps")
     finalists, seeds = finalists_of(rows, index)
@@ -93,7 +84,7 @@ def _study(
     ordered = sorted(rows, key=lambda row: row.run_id)
     records = [_run(spec, row, index, lengths, curves.get(row.run_id, ())) for row in ordered]
     records.sort(key=lambda run: (run.run_id, run.outcome is not Outcome.LOST))
-    return RecordedStudy(spec, tuple(trials), tuple(records))
+    return StudyRecords(spec, tuple(trials), tuple(records))
 
 
 def _numbered(rows: Sequence[RecordedRun]) -> dict[tuple[str, str], int]:

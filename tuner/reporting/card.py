@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tuner.analysis.evidence import Evidence, Nothing
-from tuner.analysis.verdict.contest import WINNER
+from tuner.analysis.evidence import CaveatCode, Evidence, Nothing
+from tuner.analysis.verdict.kinds import Reference, VerdictKind
 from tuner.core.values import short
 from tuner.reporting import words
+from tuner.reporting.next_steps import next_steps
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_COLOURS = {"winner": "green", "tie": "cyan", "inconclusive": "yellow", "single": "blue"}
-_QUIET = {"one_search_only", "min_effect_assumed", "min_effect_from_comparison", "tie_cost"}
+_COLOURS = {
+    VerdictKind.WINNER: "green",
+    VerdictKind.TIE: "cyan",
+    VerdictKind.INCONCLUSIVE: "yellow",
+    VerdictKind.SINGLE: "blue",
+}
+_QUIET = {
+    CaveatCode.ONE_SEARCH_ONLY,
+    CaveatCode.MIN_EFFECT_ASSUMED,
+    CaveatCode.MIN_EFFECT_FROM_COMPARISON,
+    CaveatCode.TIE_COST,
+}
 Row = tuple[str, str]
 
 
 def headline(evidence: Evidence) -> str:
     """The verdict in three words."""
-    if evidence.verdict.kind == WINNER:
+    if evidence.verdict.kind is VerdictKind.WINNER:
         return f"{evidence.verdict.arm} is better"
     return words.HEADLINES[evidence.verdict.kind]
 
@@ -40,13 +51,13 @@ def rows(evidence: Evidence) -> list[Row]:
     ]
     if started := words.started(evidence):
         found.append(("Start", f"warm, from {started}"))
-    found += [("Gain", words.gain(evidence, over)) for over in ("default", "current") if _worth(evidence, over)]
+    found += [("Gain", words.gain(evidence, over)) for over in Reference if _worth(evidence, over)]
     if evidence.test:
         found.append(("Test", ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())))
-    found += [("Mind", caveat.text) for caveat in evidence.caveats if caveat.code not in _QUIET]
+    found += [("Caveat", caveat.text) for caveat in evidence.caveats if caveat.code not in _QUIET]
     about = "" if words.family(evidence) else ": it is about these settings, not these families"
-    found.append(("Mind", f"one search, on this workload and horizon{about}"))
-    found += [("Next", step.replace("    ", "  ")) for step in words.next_steps(evidence)]
+    found.append(("Caveat", f"one search, on this workload and horizon{about}"))
+    found += [("Next", f"{step.command}  ({step.why})" if step.command else step.why) for step in next_steps(evidence)]
     return found
 
 
@@ -82,6 +93,6 @@ def render(evidence: Evidence | Nothing) -> RenderableType:
     return Panel(grid, title=title, title_align="left", border_style=colour, padding=(1, 2))
 
 
-def _worth(evidence: Evidence, over: str) -> bool:
+def _worth(evidence: Evidence, over: Reference) -> bool:
     """The user's settings are not mentioned where none were given, nor the default where others made the runs."""
-    return (over == "default" and not evidence.recording) or evidence.gain(over).setting is not None
+    return (over is Reference.DEFAULT and not evidence.recording) or evidence.gain(over).setting is not None

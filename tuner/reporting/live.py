@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner.analysis.searched.spending import spent
 from tuner.analysis.verdict.plan import plan_cost
 from tuner.config.fidelity import PRUNE
 from tuner.config.spec import COMPARE
@@ -50,12 +49,12 @@ class ArmLine:
 
 
 def arm_lines(snapshot: Snapshot) -> list[ArmLine]:
-    return [_arm_line(snapshot, arm, cost) for arm, cost in spent(snapshot.spec, snapshot.runs).items()]
+    return [_arm_line(snapshot, arm, cost) for arm, cost in snapshot.records.spent.items()]
 
 
 def _arm_line(snapshot: Snapshot, arm: str, cost: float) -> ArmLine:
-    spec = snapshot.spec
-    runs = [run for run in snapshot.runs if run.spec.arm == arm]
+    spec = snapshot.records.spec
+    runs = [run for run in snapshot.records.runs if run.spec.arm == arm]
     full = [run for run in runs if run.spec.phase is Phase.EXPLORE and run.spec.horizon == spec.horizon]
     values = [run for run in full if run.value is not None and run.outcome is Outcome.COMPLETED]
     sign = spec.sign
@@ -74,15 +73,15 @@ def _arm_line(snapshot: Snapshot, arm: str, cost: float) -> ArmLine:
 
 def total_work(snapshot: Snapshot) -> int | None:
     """How many full runs' worth the study takes at most, confirmation included; None with a budget of hours."""
-    trials = snapshot.spec.budget.trials_per_arm
-    arms = len(snapshot.spec.arms)
-    return None if trials is None else trials * arms + plan_cost(snapshot.spec, arms).total
+    trials = snapshot.records.spec.budget.trials_per_arm
+    arms = len(snapshot.records.spec.arms)
+    return None if trials is None else trials * arms + plan_cost(snapshot.records.spec, arms).total
 
 
 def work_done(snapshot: Snapshot) -> float:
     """How many full runs' worth have ended."""
-    after = sum(run.state is State.ENDED and run.spec.phase is not Phase.EXPLORE for run in snapshot.runs)
-    return sum(spent(snapshot.spec, snapshot.runs).values()) + after
+    after = sum(run.state is State.ENDED and run.spec.phase is not Phase.EXPLORE for run in snapshot.records.runs)
+    return sum(snapshot.records.spent.values()) + after
 
 
 def eta_seconds(snapshot: Snapshot, done_here: float, seconds: float) -> float | None:
@@ -125,7 +124,7 @@ def table(snapshot: Snapshot, seconds: float, eta: float | None) -> Table:
     """Draw the live table."""
     from rich.table import Table
 
-    spec = snapshot.spec
+    spec = snapshot.records.spec
     head = f"{spec.name}: {PHASES[snapshot.phase]}" + (f" ({snapshot.stopping}: stopping)" if snapshot.stopping else "")
     foot = f"{_progress(snapshot)}, {clock(seconds)}, about {clock(eta)} to go"
     several = len(spec.rungs) > 1
@@ -154,7 +153,7 @@ def table(snapshot: Snapshot, seconds: float, eta: float | None) -> Table:
 
 def plain(snapshot: Snapshot, seconds: float, eta: float | None) -> str:
     """Say the same in one line."""
-    several = len(snapshot.spec.rungs) > 1
+    several = len(snapshot.records.spec.rungs) > 1
     parts = [
         f"{line.arm} {line.progress}"
         + (f" tried {line.tried}" if several else "")
@@ -169,8 +168,8 @@ def plain(snapshot: Snapshot, seconds: float, eta: float | None) -> str:
 
 def _progress(snapshot: Snapshot) -> str:
     """How much is done of what there is to do; in full runs' worth where runs are not all alike."""
-    total, ended = total_work(snapshot), sum(run.state is State.ENDED for run in snapshot.runs)
-    if len(snapshot.spec.rungs) == 1 and snapshot.spec.fidelity.kind != PRUNE:
+    total, ended = total_work(snapshot), sum(run.state is State.ENDED for run in snapshot.records.runs)
+    if len(snapshot.records.spec.rungs) == 1 and snapshot.records.spec.fidelity.kind != PRUNE:
         return f"{ended} of {f'at most {total}' if total else '?'} runs"
     return f"{ended} runs, {work_done(snapshot):.3g} of {f'at most {total}' if total else '?'} full runs' worth"
 

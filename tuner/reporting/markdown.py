@@ -10,6 +10,7 @@ from tuner.analysis.verdict.decision import Pair
 from tuner.catalog.training_options import told
 from tuner.core.values import short
 from tuner.reporting import search_words, words
+from tuner.reporting.next_steps import next_steps
 
 PICTURES = (
     ("learning_curves.png", "Validation metric of the finalists"),
@@ -40,9 +41,7 @@ def markdown(evidence: Evidence, pictures: bool = True, findings: Findings | Non
         "## What it cost",
         _cost(evidence),
         "## What to do next",
-        _list(
-            f"`{step.split('    ')[0]}`{_tail(step)}" if step.startswith("tuner ") else step for step in _next(evidence)
-        ),
+        _list(f"`{step.command}` ({step.why})" if step.command else step.why for step in next_steps(evidence)),
     ]
     if pictures:
         parts += ["## Pictures", *(f"![{title}]({name})" for name, title in PICTURES)]
@@ -140,7 +139,6 @@ def _pairs(evidence: Evidence) -> str:
 
 
 def _pair(pair: Pair) -> tuple[str, ...]:
-    named = {"a": f"{pair.a} better", "b": f"{pair.b} better", "tie": "no practical difference"}
     return (
         pair.a,
         pair.b,
@@ -150,7 +148,7 @@ def _pair(pair: Pair) -> tuple[str, ...]:
         words.bare_p(pair.p_holm),
         short(pair.prob_a_better),
         str(pair.n_pairs),
-        named.get(pair.verdict, "undecided"),
+        words.pair_verdict(pair),
     )
 
 
@@ -192,16 +190,7 @@ def _valid_for(evidence: Evidence) -> str:
 
 
 def _cost(evidence: Evidence) -> str:
-    rows = [(phase, *words.cost_row(row)) for phase, row in evidence.cost["phases"].items() if row["runs"]]
-    return table(("phase", "runs", "in full runs", "seconds of training", "of evaluation"), rows)
-
-
-def _next(evidence: Evidence) -> list[str]:
-    return words.next_steps(evidence)
-
-
-def _tail(step: str) -> str:
-    return " " + step.split("    ", 1)[1] if "    " in step else ""
+    return table(("phase", "runs", "in full runs", "seconds of training", "of evaluation"), words.cost_rows(evidence))
 
 
 def _list(lines: Iterable[str]) -> str:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from tuner.catalog.families import CAMPS, FAMILIES, Family
 from tuner.catalog.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, Kind
 from tuner.config.space import SearchSpace
-from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord, State, TrialRecord
+from tuner.core.records import Outcome, Phase, State
 from tuner.core.values import exactly, short
 from tuner.reporting.live import clock, table
 from tuner.reporting.words import searched
 from tuner.storage.reading import StudyRow
 from tuner.study import Snapshot
+from tuner.study_records import StudyRecords
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,12 +44,11 @@ def studies(rows: Sequence[StudyRow], holders: Mapping[str, str | None], counts:
     return drawn
 
 
-def status(
-    row: StudyRow, spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], holder: str | None
-) -> RenderableType:
+def status(row: StudyRow, records: StudyRecords, holder: str | None) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    runs = records.runs
     active = [run.spec.phase.value for run in runs if run.state is not State.ENDED]
     phase = "finished" if row.state == "finished" else active[-1] if active else Phase.EXPLORE.value
     counts = Counter(run.outcome.value if run.outcome else run.state.value for run in runs)
@@ -62,7 +61,7 @@ def status(
     lines += [f"{run.run_id}: {run.outcome}: {run.result.reason}" for run in failures[-3:] if run.result]
     if row.state != "finished" and holder is None:
         lines.append(f"go on with: tuner resume {row.name}")
-    snapshot = Snapshot(spec, tuple(trials), tuple(runs), phase, "")
+    snapshot = Snapshot(records, phase, "")
     return Group(table(snapshot, row.seconds_used, None), Text("\n".join(lines)))
 
 

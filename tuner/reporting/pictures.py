@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.analysis.verdict.contest import contest
-from tuner.analysis.verdict.finalists import finalists, search_values
-from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord, State, TrialRecord
+from tuner.analysis.analysis import Analysis
+from tuner.core.records import Outcome, Phase, RunRecord
+from tuner.study_records import StudyRecords, ended
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,12 +28,12 @@ _SPREAD = 6.0
 Curves = Mapping[str, list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]]
 
 
-def learning_curves(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], path: Path) -> Path:
+def learning_curves(analysis: Analysis, path: Path) -> Path:
     """Draw the metric of each finalist against the step: mean and range over its seeds.
 
     Of more arms than there are colours, the best few are in colour and the others pale.
     """
-    curves = finalist_curves(spec, trials, runs)
+    spec, curves = analysis.records.spec, finalist_curves(analysis)
     figure, axes = _figure(8.0, max(4.6, 0.42 * len(curves)))
     ends: list[tuple[float, str, str]] = []
     bands = {arm: band(rows) for arm, rows in curves.items()}
@@ -52,7 +51,7 @@ def learning_curves(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequen
             axes.plot(steps, middle, color=colour, linewidth=0.9, zorder=1)
         seeds = f"{len(rows)} seed{'s' if len(rows) != 1 else ''}"
         ends.append((float(middle[-1]), f"{arm}  ({seeds})", colour))
-    fresh = any(run.spec.phase is Phase.CONFIRM for run in runs)
+    fresh = bool(analysis.records.in_phase(Phase.CONFIRM))
     what = "mean and range over fresh seeds" if fresh else "their runs in the search"
     focus(axes, curves)
     _direct_labels(axes, ends)
@@ -64,15 +63,15 @@ def learning_curves(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequen
     return _save(figure, path)
 
 
-def values_by_arm(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], path: Path) -> Path:
+def values_by_arm(analysis: Analysis, path: Path) -> Path:
     """Draw the search's values of each arm in the order of proposal, and its finalist's fresh seeds beside them."""
-    arms = [arm.arm for arm in spec.arms]
+    records, spec, arms = analysis.records, analysis.records.spec, analysis.records.arms
     figure, axes = _figure(max(6.4, 1.8 + 1.7 * len(arms)), 4.8)
-    chosen, samples = finalists(spec, trials, runs), contest(spec, trials, runs).samples
-    values = search_values(spec, runs)
+    chosen, samples = analysis.contest.chosen, analysis.contest.samples
+    values = records.search_values
     fresh = {arm: [v * spec.sign for v in samples.scores[arm] if math.isfinite(v)] for arm in chosen}
     low, high = scale([*values.values(), *(v for row in fresh.values() for v in row)], spec.sign)
-    bad = _diverged(runs)
+    bad = _diverged(records)
     border, notes = low if spec.sign > 0 else high, {}
     for number, arm in enumerate(arms):
         colour, marker = PALETTE[number % len(PALETTE)], _marker(number)
@@ -105,19 +104,19 @@ def values_by_arm(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence
     return _save(figure, path)
 
 
-def finalist_curves(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Curves:
+def finalist_curves(analysis: Analysis) -> Curves:
     """The finite measurements of the finalists on fresh seeds; of the search where there are none."""
-    state = contest(spec, trials, runs)
+    spec, state = analysis.records.spec, analysis.contest
     seeds = set(state.samples.seeds)
-    found: dict[str, list[tuple[Any, Any]]] = {}
+    curves: dict[str, list[tuple[Any, Any]]] = {}
     for arm, trial in state.chosen.items():
-        mine = [run for run in runs if run.spec.arm == arm and run.spec.trial == trial and run.state is State.ENDED]
+        mine = ended(analysis.records.runs_of(arm, trial))
         confirm = [run for run in mine if run.spec.phase is Phase.CONFIRM and run.spec.seed in seeds]
         explore = [run for run in mine if run.spec.phase is Phase.EXPLORE and run.spec.horizon == spec.horizon]
         rows = [_points(run, spec.metric) for run in sorted(confirm or explore, key=lambda run: run.run_id)]
         if rows := [row for row in rows if len(row[0])]:
-            found[arm] = rows
-    return found
+            curves[arm] = rows
+    return curves
 
 
 def _points(run: RunRecord, metric: str) -> tuple[Any, Any]:
@@ -222,12 +221,12 @@ def _beside(axes: Axes, x: float, values: Sequence[float], colour: str, marker: 
     axes.plot([x - 0.14, x + 0.14], [middle, middle], color=_INK, linewidth=1.8, zorder=6)
 
 
-def _diverged(runs: Sequence[RunRecord]) -> Mapping[str, list[int]]:
-    found: dict[str, list[int]] = defaultdict(list)
-    for run in runs:
-        if run.spec.phase is Phase.EXPLORE and run.outcome is Outcome.DIVERGED:
-            found[run.spec.arm].append(run.spec.trial)
-    return found
+def _diverged(records: StudyRecords) -> Mapping[str, list[int]]:
+    trials: dict[str, list[int]] = defaultdict(list)
+    for run in records.in_phase(Phase.EXPLORE):
+        if run.outcome is Outcome.DIVERGED:
+            trials[run.spec.arm].append(run.spec.trial)
+    return trials
 
 
 def scale(values: Sequence[float], sign: int) -> tuple[float, float]:

@@ -93,8 +93,8 @@ def _search(spec: StudySpec) -> Iterator[str]:
         )
     elif kind == LADDER:
         yield (
-            f"Search: fidelity ladder, but {spec.horizon} leave no room for a shorter rung (of at least"
-            f" {LEAST[spec.horizon.unit]:g} {spec.horizon.unit}): every run is a full one."
+            f"Search: fidelity ladder, but a horizon of {spec.horizon} leaves no room for a shorter rung (at least"
+            f" {Horizon(LEAST[spec.horizon.unit], spec.horizon.unit)}): every run is a full one."
         )
     elif kind == PRUNE:
         yield (

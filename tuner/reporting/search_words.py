@@ -117,7 +117,13 @@ def edge_notes(findings: Findings) -> list[str]:
 def rung_rows(findings: Findings) -> list[Row]:
     """Return the rank agreement of each rung with the full horizon; none where all runs were full ones."""
     return [
-        (row.arm, row.horizon, row.full, str(row.n), "-" if row.correlation is None else f"{row.correlation:.2f}")
+        (
+            row.arm,
+            str(row.horizon),
+            str(row.full),
+            str(row.n),
+            "-" if row.correlation is None else f"{row.correlation:.2f}",
+        )
         for row in findings.rungs
     ]
 

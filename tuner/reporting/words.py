@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tuner.analysis.evidence import ArmRow, Evidence
-from tuner.analysis.verdict.contest import COMPARED, GIVEN, INCONCLUSIVE, OUTSIDE, SINGLE, TIE, WINNER
+from tuner.analysis.evidence import ArmRow, Evidence, PhaseCost
+from tuner.analysis.verdict.decision import Pair
+from tuner.analysis.verdict.kinds import EffectSource, ExpectedSource, PairVerdict, Reference, VerdictKind
 from tuner.analysis.verdict.looks import method_of
 from tuner.analysis.verdict.references import Gain
 from tuner.catalog.families import Search, camp_name
@@ -14,12 +15,13 @@ from tuner.catalog.training_options import changed
 from tuner.core.records import Setting
 from tuner.core.values import Scalar, short
 
-HEADLINES: Mapping[str, str] = {
-    WINNER: "Better",
-    TIE: "No practical difference",
-    INCONCLUSIVE: "Undecided",
-    SINGLE: "One arm only",
+HEADLINES: Mapping[VerdictKind, str] = {
+    VerdictKind.WINNER: "Better",
+    VerdictKind.TIE: "No practical difference",
+    VerdictKind.INCONCLUSIVE: "Inconclusive",
+    VerdictKind.SINGLE: "One arm only",
 }
+_NOISE = "one standard deviation of the noise between seeds"
 _USELESS = 0.05
 
 
@@ -69,7 +71,7 @@ def expected(evidence: Evidence) -> str:
     found = evidence.expected
     if found.value is None:
         return "nothing: none of its runs completed"
-    if found.source == "search":
+    if found.source is ExpectedSource.SEARCH:
         return f"{short(found.value)} (one run of the search: expect less of a fresh one)"
     seeds = f"{found.n} fresh seed{'s' if found.n != 1 else ''}"
     if found.ci_low is None:
@@ -78,7 +80,7 @@ def expected(evidence: Evidence) -> str:
     return f"{short(found.value)} ({percent(1 - evidence.alpha)} interval {span}, {seeds})"
 
 
-def gain(evidence: Evidence, over: str) -> str:
+def gain(evidence: Evidence, over: Reference) -> str:
     """Say what is gained over a reference, and when it is nothing or a loss, that."""
     found, name = evidence.gain(over), _reference(evidence, over)
     if found.gain is None:
@@ -95,8 +97,8 @@ def _judge(found: Gain) -> str:
     return ": no difference could be shown"
 
 
-def _reference(evidence: Evidence, over: str) -> str:
-    return f"the default of {evidence.setting.family}" if over == "default" else "your current settings"
+def _reference(evidence: Evidence, over: Reference) -> str:
+    return f"the default of {evidence.setting.family}" if over is Reference.DEFAULT else "your current settings"
 
 
 def _signed(value: float) -> str:
@@ -159,9 +161,9 @@ def rests_on(evidence: Evidence) -> list[str]:
 def effect(evidence: Evidence) -> str:
     """Say where the smallest effect that matters comes from."""
     where = {
-        GIVEN: "as asked",
-        OUTSIDE: "one standard deviation of the noise between seeds, measured on runs that do not enter the comparison",
-        COMPARED: "one standard deviation of the noise between seeds, measured on the compared runs themselves",
+        EffectSource.GIVEN: "as asked",
+        EffectSource.OUTSIDE: f"{_NOISE}, measured on runs that do not enter the comparison",
+        EffectSource.COMPARED: f"{_NOISE}, measured on the compared runs themselves",
     }
     return where[evidence.min_effect_source]
 
@@ -169,92 +171,62 @@ def effect(evidence: Evidence) -> str:
 def family(evidence: Evidence) -> str:
     """Say what holds for the families, beyond these settings; empty where nothing was assessed."""
     found = evidence.family
-    if found.kind == WINNER:
+    if found.kind is VerdictKind.WINNER:
         return f"{found.arm or camp_name(found.camp or '')} is the better family here: {found.reason}."
-    if found.kind == TIE:
+    if found.kind is VerdictKind.TIE:
         return f"The families tie as well: {found.reason}."
-    return f"Not shown for the families: {found.reason}." if found.kind == INCONCLUSIVE else ""
+    return f"Not shown for the families: {found.reason}." if found.kind is VerdictKind.INCONCLUSIVE else ""
 
 
 def expectations(evidence: Evidence) -> list[str]:
     """Say what to expect of the recommended setting: its value, the gains, the test split."""
     lines = [f"{evidence.metric} ({evidence.direction}d): {expected(evidence)}"]
-    lines += [f"Gain {gain(evidence, over)}" for over in ("default", "current")]
+    lines += [f"Gain {gain(evidence, over)}" for over in Reference]
     if evidence.test:
         figures = ", ".join(f"{name} {short(value)}" for name, value in evidence.test.items())
         lines.append(f"On the test split, looked at once: {figures}")
     return lines
 
 
-def cost_row(row: Mapping[str, float]) -> tuple[str, ...]:
+def cost_row(cost: PhaseCost) -> tuple[str, ...]:
     """Return the cells of what a phase cost: runs, the same in full runs, seconds of training and of evaluation.
 
-    >>> cost_row({"runs": 4, "full_runs": 2.0, "train_seconds": 3.0, "eval_seconds": 0.5})
+    >>> cost_row(PhaseCost(runs=4, train_seconds=3.0, eval_seconds=0.5, full_runs=2.0))
     ('4', '2', '3.0', '0.5')
     """
-    seconds = (f"{row['train_seconds']:.1f}", f"{row['eval_seconds']:.1f}")
-    return f"{row['runs']:g}", f"{row['full_runs']:.3g}", *seconds
+    return str(cost.runs), f"{cost.full_runs:.3g}", f"{cost.train_seconds:.1f}", f"{cost.eval_seconds:.1f}"
+
+
+def cost_rows(evidence: Evidence) -> list[tuple[str, ...]]:
+    """Return the rows of what each phase with runs cost."""
+    return [(phase.value, *cost_row(cost)) for phase, cost in evidence.cost.phases.items() if cost.runs]
+
+
+def pair_verdict(pair: Pair) -> str:
+    """Say what is known of two finalists."""
+    said = {PairVerdict.A: f"{pair.a} is better", PairVerdict.B: f"{pair.b} is better"}
+    return said.get(pair.verdict, "no practical difference" if pair.verdict is PairVerdict.TIE else "inconclusive")
 
 
 def valid_for(evidence: Evidence) -> list[str]:
     """Say what the answer holds for, and what was not searched."""
-    found = dict(evidence.valid_for)
-    searched = "; ".join(f"{name} {span}" for name, span in found.pop("searched").items())
-    closed = ", ".join(found.pop("not_searched")) or "-"
-    options = found.pop("training", found.pop("recipe", {}))
-    lines = [f"training: {settings(options)}"] if options else []
-    lines += [f"warm start: {words}"] if (words := started(evidence)) else []
-    lines += [f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in found.items() if value not in ({}, [])]
-    return [*lines, f"searched: {searched}", f"in the space, but closed at this budget: {closed}"]
-
-
-def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def next_steps(evidence: Evidence) -> list[str]:
-    """Say what to do now, most useful first; commands as they are typed."""
-    if evidence.recording:
-        return _next_records(evidence)
-    name, codes = evidence.study, {caveat.code for caveat in evidence.caveats}
-    steps = []
-    needed = evidence.verdict.seeds_needed
-    if "unfinished" in codes:
-        steps.append(f"tuner resume {name}    (the confirmation has not ended)")
-    elif "not_confirmed" in codes:
-        steps.append(f"tuner extend {name} --seeds 10    (train the finalists on fresh seeds)")
-    elif needed:
-        steps.append(f"tuner extend {name} --seeds {needed}    (enough to settle it, 4 times of 5)")
-    elif evidence.verdict.kind == INCONCLUSIVE:
-        steps.append(
-            "Set confirmation.min_effect to the difference that matters to you; seeds alone will not settle it."
-        )
-    if "edge_of_range" in codes:
-        steps.append("Widen the range that the winner touches, in a space of your own, and search again.")
-    if "many_diverged" in codes:
-        steps.append("Lower the upper end of the learning rate where many runs diverged.")
-    steps.append(f"tuner recommend {name} --json    (the same, for programs)")
-    return steps
-
-
-def _next_records(evidence: Evidence) -> list[str]:
-    """What to record next, where somebody else trains."""
-    codes, needed = {caveat.code for caveat in evidence.caveats}, evidence.verdict.seeds_needed
-    steps = []
-    if "not_confirmed" in codes:
-        steps.append("Train the best setting of each arm on ten fresh seeds, the same for all: runs of phase confirm.")
-    elif "arm_not_confirmed" in codes:
-        steps.append("Train the best settings of the other arms on the seeds of the confirmed ones.")
-    if needed:
-        steps.append(f"Train the finalists on fresh seeds, the same for all, {needed} in all: enough 4 times of 5.")
-    elif evidence.verdict.kind == INCONCLUSIVE and "not_confirmed" not in codes:
-        steps.append("Say with --min-effect what difference matters to you; seeds alone will not settle it.")
-    if "edge_of_range" in codes:
-        steps.append("Try settings beyond the edge that the recommended one touches.")
-    if "many_diverged" in codes:
-        steps.append("Lower the upper end of the learning rate where many runs diverged.")
-    steps.append("tuner analyze ... --json    (the same, for programs)")
-    return steps
+    said = evidence.valid_for
+    searched = "; ".join(f"{name} {span}" for name, span in said.searched.items())
+    options = ", ".join(f"{name} {value}" for name, value in said.options.items())
+    lines = {
+        "training": settings(said.training),
+        "warm start": started(evidence),
+        "workload": said.workload,
+        "options": options,
+        "model and data": "as the workload gives them",
+        "horizon": said.horizon_in_words,
+        "devices": ", ".join(said.devices),
+        "space": said.space,
+        "torch": ", ".join(said.torch),
+        "searched": searched,
+        "in the space, but closed at this budget": ", ".join(said.not_searched) or "-",
+    }
+    return [f"{what}: {text}" for what, text in lines.items() if text or what == "searched"]
 
 
 def searched(search: Search | None) -> str:

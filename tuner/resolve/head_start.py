@@ -23,6 +23,7 @@ from tuner.recipes import book, suggestion
 from tuner.recipes.book import Published
 from tuner.recipes.suggestion import Features, Match
 from tuner.storage.ledger import Ledger
+from tuner.study_records import StudyRecords
 
 if TYPE_CHECKING:
     from tuner.training.workloads.load import Target
@@ -142,8 +143,8 @@ def with_earlier(spec: StudySpec, ledger: Ledger) -> StudySpec:
                 f"study {spec.name!r}: warm_start names {name!r}, which has to {earlier.direction} {earlier.metric}; "
                 f"expected one that has to {spec.direction} its metric, as {spec.metric} here. Leave it out."
             )
-        runs = ledger.runs(row, measured=False)
-        best = best_settings(earlier, ledger.trials(row), runs, families, spec.workload.path)
+        records = StudyRecords.of(earlier, ledger.trials(row), ledger.runs(row, measured=False))
+        best = best_settings(records, families, spec.workload.path)
         if not best:
             raise InputError(
                 f"study {spec.name!r}: warm_start names {name!r}, which has completed no trial of "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from tuner.core.records import Horizon
 from tuner.core.values import Scalar
 
 SHUFFLES = 39
@@ -40,4 +42,7 @@ class Importance:
     n: int
     shares: tuple[Share, ...] = ()
     reason: str = ""
-    horizon: str = ""
+    horizon: Horizon | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"horizon": "" if self.horizon is None else str(self.horizon)}

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from tuner.config.spec import stored_spec
 from tuner.core.errors import StorageError, StudyBusy, StudyExists, StudyNotFound
 from tuner.core.records import Measurement, RunRecord, RunResult, RunSpec, State, TrialRecord
 from tuner.storage import leases, reading
@@ -22,6 +23,7 @@ from tuner.storage.engine import has_tables, make_engine, migrate, shown, unreac
 from tuner.storage.leases import Lease
 from tuner.storage.reading import StudyRow, to_text
 from tuner.storage.tables import events, measurements, mirrors, runs, studies, trials
+from tuner.study_records import StudyRecords
 
 
 class Ledger:
@@ -270,6 +272,15 @@ class Ledger:
                 if key is not None:
                     _add_measurements(connection, key, values)
                     connection.execute(runs.update().where(runs.c.id == key).values(revision=revision))
+
+    def records(self, name: str) -> StudyRecords:
+        """Return all that is known of a study.
+
+        Raises:
+            StudyNotFound: there is none of that name.
+        """
+        row = self.study(name)
+        return StudyRecords.of(stored_spec(row.spec, name), self.trials(row), self.runs(row))
 
     def trials(self, study: StudyRow) -> list[TrialRecord]:
         with self._reading() as connection:

@@ -23,6 +23,7 @@ from tuner.core.records import (
     State,
     TrialRecord,
 )
+from tuner.study_records import StudyRecords
 
 SPACE: dict[str, Any] = {
     "name": "two-rates",
@@ -64,6 +65,10 @@ class Book:
     trials: list[TrialRecord] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
     step_seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def records(self) -> StudyRecords:
+        return StudyRecords.of(self.spec, self.trials, self.runs)
 
     def search(self, values: Mapping[str, Sequence[float | Outcome]]) -> Book:
         """Per arm, what each proposal came to; the first is the family's default."""
@@ -134,7 +139,7 @@ class Book:
 
     def confirm(self, values: Mapping[str, Sequence[float | Outcome]]) -> Book:
         """Give the finalists these values on the verdict's seeds, seed by seed."""
-        chosen = finalists(self.spec, self.trials, self.runs)
+        chosen = finalists(self.records)
         for arm, row in values.items():
             for index, value in enumerate(row):
                 seed = self.spec.confirm_seed(chosen, index)
@@ -142,7 +147,7 @@ class Book:
         return self
 
     def asked(self) -> tuple[RunRequest, ...]:
-        return next_runs(self.spec, self.trials, self.runs)
+        return next_runs(self.records)
 
     def follow(self, answer: Any) -> list[tuple[RunRequest, ...]]:
         """Carry the plan out to its end; ``answer(request, index of its seed)`` gives the values."""
@@ -150,7 +155,7 @@ class Book:
         while batch := self.asked():
             assert len(batches) < 20, "the plan does not end"
             batches.append(batch)
-            chosen = finalists(self.spec, self.trials, self.runs)
+            chosen = finalists(self.records)
             seeds = [self.spec.confirm_seed(chosen, i) for i in range(200)]
             seeds += [self.spec.noise_seed(chosen, i) for i in range(20)]
             for request in batch:

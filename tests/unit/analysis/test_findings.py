@@ -10,12 +10,13 @@ import pytest
 
 from analysis.records import Book, make_spec
 from tuner.analysis.searched.edges import edges
-from tuner.analysis.searched.points import Point, explored, scored
+from tuner.analysis.searched.points import Point, points_of, scored
 from tuner.analysis.searched.sensitivity import in_words, sensitivity
 from tuner.analysis.searched.tuning_curves import band_ranks, tuning_curve
 from tuner.config.space import Dimension
 from tuner.core.records import Outcome, Setting, Source, TrialRecord
 from tuner.search.importance import FEWEST, importance
+from tuner.study_records import StudyRecords
 
 SETTING = Setting("adamw", {"learning_rate": 0.1}, {"kind": "constant"})
 RATE = Dimension("learning_rate", 1e-5, 1.0, log=True)
@@ -33,7 +34,7 @@ class TestExplored:
         book.runs[0] = replace(
             book.runs[0], spec=replace(book.runs[0].spec, horizon=replace(book.spec.horizon, amount=1))
         )
-        found = explored(book.spec, book.trials, book.runs)
+        found = points_of(book.records)
         assert [p.outcome for p in found["sgdm"]] == [Outcome.PRUNED, BAD, Outcome.FAILED]
         assert found["adamw"][0].value == 0.5
 
@@ -151,7 +152,7 @@ def test_edges_name_the_side_of_each_finalist() -> None:
     book = Book(make_spec()).search({"sgdm": (0.5, 0.9), "adamw": (0.5, 0.9)})
     at = {"sgdm": {"effective_learning_rate": 90.0}, "adamw": {"learning_rate": 1.1e-5, "weight_decay": 0.01}}
     trials = [replace(t, coordinates=at[t.arm]) for t in book.trials]
-    found = edges(book.spec, trials, {"sgdm": 1, "adamw": 1})
+    found = edges(StudyRecords.of(book.spec, trials, ()), {"sgdm": 1, "adamw": 1})
     assert [(e.arm, e.dimension.name, e.side) for e in found] == [
         ("sgdm", "effective_learning_rate", "upper"),
         ("adamw", "learning_rate", "lower"),

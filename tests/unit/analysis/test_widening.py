@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.analysis.recommend import recommend
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.searched.edges import Edge
-from tuner.analysis.searched.points import explored
+from tuner.analysis.searched.points import points_of
 from tuner.analysis.widening import more_trials, moved, widened
 from tuner.config.space import Dimension
 from tuner.config.spec import StudySpec, stored_spec
 from tuner.core.records import Phase, RunRequest, Source, TrialRecord
+from tuner.study_records import StudyRecords
 
 from .records import Book, make_spec
 
@@ -42,7 +43,7 @@ def searched(spec: StudySpec, best: dict[str, dict[str, float]]) -> Book:
 
 
 def asked(book: Book) -> StudySpec | None:
-    return widened(book.spec, book.trials, book.runs)
+    return widened(book.records)
 
 
 class TestWidened:
@@ -76,7 +77,7 @@ class TestWidened:
     def test_not_inside_and_not_unasked(self) -> None:
         assert asked(searched(make(), {})) is None
         book = searched(make(), {"adamw": {"learning_rate": 9e-3}})
-        assert widened(replace(book.spec, widen=False), book.trials, book.runs) is None
+        assert widened(replace(book.records, spec=replace(book.spec, widen=False))) is None
 
     def test_not_beyond_what_it_means(self) -> None:
         once = asked(searched(make(12), {"sgdm": {"one_minus_momentum": 0.89}}))
@@ -109,7 +110,11 @@ class TestWhatIsSaid:
         spec = asked(searched(make(), {"adamw": {"learning_rate": 9e-3}}))
         assert spec is not None
         book = searched(spec, {"adamw": {"learning_rate": 0.05}})
-        texts = [c.text for c in recommend(spec, book.trials, book.runs).caveats if c.code == "range_widened"]
+        texts = [
+            c.text
+            for c in Analysis(StudyRecords.of(spec, book.trials, book.runs)).evidence.caveats
+            if c.code == "range_widened"
+        ]
         assert len(texts) == 1
         assert texts[0].startswith("learning_rate of adamw was widened at its upper end from 0.01 to 0.1, because ")
         assert texts[0].endswith("Every arm got 2 more full runs' worth.")
@@ -120,14 +125,18 @@ class TestWhatIsSaid:
         second = asked(searched(first, {"adamw": {"learning_rate": 0.09}}))
         assert second is not None
         book = searched(second, {})
-        texts = [c.text for c in recommend(second, book.trials, book.runs).caveats if c.code == "range_widened"]
+        texts = [
+            c.text
+            for c in Analysis(StudyRecords.of(second, book.trials, book.runs)).evidence.caveats
+            if c.code == "range_widened"
+        ]
         assert len(texts) == 1
         assert "from 0.01 to 1, because" in texts[0]
         assert "Every arm got 4 more" in texts[0]
 
     def test_the_alarm_alone_names_the_choice(self) -> None:
         book = searched(replace(make(), widen=False), {"adamw": {"learning_rate": 9e-3}})
-        caveats = {c.code: c.text for c in recommend(book.spec, book.trials, book.runs).caveats}
+        caveats = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
         assert "with widen: true a study does so by itself" in caveats["edge_of_range"]
         assert "range_widened" not in caveats
 
@@ -138,7 +147,7 @@ def test_trials_of_wider_ranges_are_not_independent() -> None:
     book = searched(spec, {})
     book.trials.append(replace(book.trials[0], index=2))
     book.end(RunRequest("adamw", 2, Phase.EXPLORE, spec.search_seed), 0.4)
-    points = explored(spec, book.trials, book.runs)
+    points = points_of(StudyRecords.of(spec, book.trials, book.runs))
     assert [point.independent for point in points["adamw"]] == [True, True, False]
     assert [point.independent for point in points["sgdm"]] == [True, True]
     assert not math.isnan(points["adamw"][2].value or math.nan)

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.evidence import Evidence, Nothing
-from tuner.analysis.recommend import recommend_or_say
 from tuner.recorded.csv_reading import read_runs
-from tuner.recorded.to_records import RecordedStudy, studies_of
+from tuner.recorded.to_records import studies_of
+from tuner.study_records import StudyRecords
 
 Rows = list[dict[str, Any]]
 
@@ -57,9 +58,7 @@ def write(folder: Path, rows: Rows, name: str = "runs.csv", columns: Sequence[st
     return path
 
 
-def studies(
-    folder: Path, rows: Rows, columns: Sequence[str] | None = None, **options: Any
-) -> tuple[RecordedStudy, ...]:
+def studies(folder: Path, rows: Rows, columns: Sequence[str] | None = None, **options: Any) -> tuple[StudyRecords, ...]:
     return studies_of(read_runs(write(folder, rows, columns=columns)), source="runs.csv", **options)
 
 
@@ -71,7 +70,7 @@ def answer(folder: Path, rows: Rows, **options: Any) -> Evidence:
 
 
 def answers(folder: Path, rows: Rows, **options: Any) -> list[Evidence | Nothing]:
-    return [recommend_or_say(s.spec, s.trials, s.runs) for s in studies(folder, rows, **options)]
+    return [Analysis(study).answer for study in studies(folder, rows, **options)]
 
 
 def codes(evidence: Evidence) -> set[str]:

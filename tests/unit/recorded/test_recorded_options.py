@@ -11,10 +11,11 @@ from recorded_tables import row, write
 from tuner.core.errors import InputError
 from tuner.recorded.csv_reading import read_runs
 from tuner.recorded.mapping import DEFAULTS, Columns, TrackedRun, recorded_runs
-from tuner.recorded.to_records import RecordedStudy, studies_of
+from tuner.recorded.to_records import studies_of
+from tuner.study_records import StudyRecords
 
 
-def study(folder: Path, prefix: str) -> RecordedStudy:
+def study(folder: Path, prefix: str) -> StudyRecords:
     options: list[dict[str, Any]] = [
         {f"param.{prefix}clip_norm": clip, "param.rho": rho, "param.recipe.flour": 1}
         for clip, rho in ((0.1, 3), (5.0, 2), (1.0, 1))

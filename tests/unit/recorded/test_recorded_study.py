@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recorded_tables import Rows, answer, answers, codes, confirmed, explored, row, studies
 
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.evidence import Evidence, Nothing, document
-from tuner.analysis.recommend import recommend
 from tuner.core.errors import InputError
 from tuner.core.records import Source
 from tuner.recorded.csv_reading import read_runs
@@ -287,7 +287,7 @@ def test_the_order_of_rows_and_columns_changes_nothing(tmp_path: Path, drawn: An
     shuffled = data.draw(st.permutations(rows))
     columns = data.draw(st.permutations(list(dict.fromkeys(itertools.chain(*rows)))))
     (study,) = studies(tmp_path, shuffled, columns=columns)
-    assert document([recommend(study.spec, study.trials, study.runs)]) == document([found])
+    assert document([Analysis(study).evidence]) == document([found])
 
 
 @drawing
@@ -303,7 +303,7 @@ def test_a_run_given_twice_is_an_error(tmp_path: Path, drawn: Any, arms: Any, da
 def test_the_recorded_tables_that_are_shipped() -> None:
     folder = Path(__file__).parents[3] / "benchmarks" / "recorded"
     runs = read_runs(folder / "deepobs-runs.csv.gz")
-    found = {s.spec.name: recommend(s.spec, s.trials, s.runs) for s in studies_of(runs)}
+    found = {s.spec.name: Analysis(s).evidence for s in studies_of(runs)}
     assert {name: (e.verdict.kind, e.verdict.arm) for name, e in found.items()} == {
         "cifar10_3c3d": ("inconclusive", None),
         "fmnist_2c2d": ("tie", None),
@@ -318,17 +318,15 @@ def test_what_is_exported_reads_back_as_the_same_settings(tmp_path: Path) -> Non
     (study,) = studies(
         tmp_path, explored({"adamw": [0.9, 0.8]}, horizon=10, schedule="cosine") + confirmed(CLEAR, horizon=10)
     )
-    rows, _ = rows_of(study.spec, study.trials, study.runs)
+    rows, _ = rows_of(study)
     (again,) = studies_of(rows, source="runs.csv")
     assert [t.setting for t in again.trials] == [t.setting for t in study.trials]
-    assert (
-        recommend(again.spec, again.trials, again.runs).pairs == recommend(study.spec, study.trials, study.runs).pairs
-    )
+    assert Analysis(again).evidence.pairs == Analysis(study).evidence.pairs
 
 
 def test_the_example_of_the_page(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "recorded.md").read_text()
     (tmp_path / "runs.csv").write_text(page.split("```csv\n")[1].split("```")[0])
     (study,) = studies_of(read_runs(tmp_path / "runs.csv"))
-    found = recommend(study.spec, study.trials, study.runs)
+    found = Analysis(study).evidence
     assert (found.arm, found.verdict.kind, found.pairs[0].n_pairs) == ("adamw", "inconclusive", 1)

@@ -15,7 +15,7 @@ from tuner.study import Snapshot
 
 
 def snapshot(book: Book, phase: str = "explore", stopping: str = "") -> Snapshot:
-    return Snapshot(book.spec, tuple(book.trials), tuple(book.runs), phase, stopping)
+    return Snapshot(book.records, phase, stopping)
 
 
 def mixed() -> Book:

@@ -28,7 +28,7 @@ def text_of(part: object, width: int = 160) -> str:
 
 def status(book: Book, holder: str | None = None, **changes: object) -> str:
     row = replace(ROW, **changes)  # type: ignore[arg-type]
-    return text_of(overview.status(row, book.spec, book.trials, book.runs, holder))
+    return text_of(overview.status(row, book.records, holder))
 
 
 class TestStudies:

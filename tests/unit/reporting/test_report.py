@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from analysis.records import Book, make_spec, started
 
-from tuner.answers import dossier
+from tuner.analysis.analysis import Analysis
 from tuner.core.errors import InputError
 from tuner.core.records import Outcome
 from tuner.recommendation import Recommendation
 from tuner.reporting.markdown import markdown
 from tuner.reporting.report.page import CONTENTS, html
+from tuner.study_records import StudyRecords
 
 BAD = Outcome.DIVERGED
 ARMS = ("sgdm", "adamw")
@@ -112,7 +113,7 @@ class Page(HTMLParser):
 
 def page_of(name: str) -> tuple[str, Page]:
     book = BOOKS[name]()
-    text = html(dossier(book.spec, book.trials, book.runs))
+    text = html(Analysis(book.records))
     return text, Page(text)
 
 
@@ -134,13 +135,13 @@ def test_every_kind_of_answer_has_every_section(name: str) -> None:
 
 def test_the_same_records_give_the_same_bytes() -> None:
     book = BOOKS["long search"]()
-    one = html(dossier(book.spec, book.trials, book.runs))
-    assert html(dossier(book.spec, book.trials[::-1], book.runs[::-1])) == one
+    one = html(Analysis(book.records))
+    assert html(Analysis(StudyRecords.of(book.spec, book.trials[::-1], book.runs[::-1]))) == one
 
 
 def test_the_verdict_comes_first_and_the_setting_is_there_exactly() -> None:
     book = BOOKS["winner"]()
-    found = dossier(book.spec, book.trials, book.runs)
+    found = Analysis(book.records)
     text = " ".join(Page(html(found)).words)
     assert found.evidence.verdict.sentence in text
     assert str(found.evidence.setting.hyperparameters["learning_rate"]) in text
@@ -149,9 +150,8 @@ def test_the_verdict_comes_first_and_the_setting_is_there_exactly() -> None:
 
 def test_user_text_is_escaped() -> None:
     book = BOOKS["winner"]()
-    found = dossier(book.spec, book.trials, book.runs)
-    evidence = replace(found.evidence, study="<b>&study", metric="<i>loss")
-    text = html(replace(found, evidence=evidence))
+    spec = replace(book.spec, name="<b>&study", metric="<i>loss")
+    text = html(Analysis(replace(book.records, spec=spec)))
     assert "<b>&study" not in text
     assert "<i>loss" not in text
     assert "&lt;b&gt;&amp;study" in text
@@ -174,7 +174,7 @@ def test_arms_beyond_the_palette_are_named_and_folded() -> None:
 
 def test_the_markdown_says_it_too() -> None:
     book = BOOKS["long search"]()
-    found = dossier(book.spec, book.trials, book.runs)
+    found = Analysis(book.records)
     text = markdown(found.evidence, findings=found.findings)
     for title in ("Best at a budget", "Importance of the settings", "Sensitivity to the learning rate"):
         assert f"## {title}" in text
@@ -184,15 +184,15 @@ def test_the_markdown_says_it_too() -> None:
 
 def test_the_json_holds_the_analyses() -> None:
     book = BOOKS["long search"]()
-    analyses = dossier(book.spec, book.trials, book.runs).to_json()["studies"][0]["analyses"]
+    analyses = Analysis(book.records).to_json()["studies"][0]["analyses"]
     assert set(analyses) == {"best_at_budget", "sensitivity", "importance", "edges", "diverged", "rungs"}
     assert analyses["diverged"][0] == {"arm": "sgdm", "diverged": 2, "trials": 16}
 
 
 def test_the_recommendation_writes_it(tmp_path: Path) -> None:
     book = BOOKS["winner"]()
-    found = dossier(book.spec, book.trials, book.runs)
-    recommendation = Recommendation(found.evidence, lambda: found)
+    found = Analysis(book.records)
+    recommendation = Recommendation.of(found)
     assert recommendation.html() == html(found)
     assert (tmp_path / "r" / "report.html") in recommendation.save(tmp_path / "r")
     with pytest.raises(InputError, match="open_study"):
@@ -224,15 +224,16 @@ def test_recorded_runs_of_optimizers_that_nobody_knows(tmp_path: Path) -> None:
 
 def test_a_ladder_shows_full_runs_and_how_far_short_ones_are_to_be_trusted() -> None:
     book = on_a_ladder()
-    found = dossier(book.spec, book.trials, book.runs)
+    found = Analysis(book.records)
     assert [row.best_value for row in found.evidence.arms] == [0.95, 0.95], "no short run is the best"
     page, text = html(found), markdown(found.evidence, findings=found.findings)
     for written in (page, text):
         assert "Short runs and full ones" in written
-        assert "1 epochs" in written
+        assert "1 epoch" in written
+        assert "1 epochs" not in written
         assert "-0.30" in written
         assert "short runs rank" in written.lower()
         assert "in full runs" in written
     assert "7" in {f"{row.full_runs:.3g}" for row in found.evidence.arms}
     flat = confirmed(0.95, 0.9, fidelity="full")
-    assert "Short runs and full ones" not in html(dossier(flat.spec, flat.trials, flat.runs))
+    assert "Short runs and full ones" not in html(Analysis(flat.records))

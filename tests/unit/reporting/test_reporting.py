@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from analysis.records import Book, make_spec, started
 
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.evidence import Evidence
-from tuner.analysis.recommend import recommend
-from tuner.answers import dossier
+from tuner.analysis.verdict.kinds import Reference
 from tuner.catalog.families import FAMILIES
 from tuner.core.errors import InputError
 from tuner.core.records import Measurement, Outcome, Setting
 from tuner.recommendation import Recommendation, build
 from tuner.reporting import card, files, markdown, pictures, words
+from tuner.reporting.next_steps import next_steps
 
 ARMS = ("sgdm", "adamw")
 BAD = Outcome.DIVERGED
@@ -30,7 +31,7 @@ def confirmed(a: float, b: float, seeds: int = 10, scale: float = 0.004, seed: i
 
 
 def evidence_of(book: Book) -> Evidence:
-    return recommend(book.spec, book.trials, book.runs)
+    return Analysis(book.records).evidence
 
 
 BOOKS = {
@@ -61,7 +62,7 @@ class TestEveryKindOfAnswer:
 
     def test_is_written_to_files(self, name: str, tmp_path: Path) -> None:
         book = BOOKS[name]()
-        paths = files.write_all(dossier(book.spec, book.trials, book.runs), tmp_path / "new")
+        paths = files.write_all(Analysis(book.records), tmp_path / "new")
         assert tuple(p.name for p in paths) == files.FILES
         assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(p.name for p in paths)
         assert json.loads(paths[1].read_text())["studies"][0]["study"] == "toy"
@@ -84,17 +85,19 @@ class TestWords:
     def test_a_winning_default_is_said_plainly(self) -> None:
         book = started()
         book.follow(lambda request, index: (0.95 if request.trial == 0 else 0.90) + index / 10_000)
-        text = words.gain(evidence_of(book), "default")
+        text = words.gain(evidence_of(book), Reference.DEFAULT)
         assert "the reference is better; keep it" in text
 
     def test_the_default_itself(self) -> None:
         book = Book(make_spec()).search(dict.fromkeys(ARMS, (0.99, 0.9)))
         book.follow(lambda request, index: 0.9 + index / 10_000 + (0.05 if request.arm == "sgdm" else 0))
-        assert words.gain(evidence_of(book), "default") == "over the default of sgdm: none, it is the same setting"
+        assert (
+            words.gain(evidence_of(book), Reference.DEFAULT) == "over the default of sgdm: none, it is the same setting"
+        )
 
     def test_an_open_case_names_the_command(self) -> None:
         evidence = evidence_of(BOOKS["inconclusive"]())
-        assert words.next_steps(evidence)[0].startswith(f"tuner extend toy --seeds {evidence.verdict.seeds_needed} ")
+        assert next_steps(evidence)[0].command == f"tuner extend toy --seeds {evidence.verdict.seeds_needed}"
 
     def test_unconfirmed_values_are_flagged(self) -> None:
         assert "expect less of a fresh one" in words.expected(evidence_of(BOOKS["unconfirmed"]()))
@@ -105,8 +108,9 @@ class TestPictures:
         book = BOOKS["winner"]()
         for ending in ("png", "svg"):
             for draw in (pictures.learning_curves, pictures.values_by_arm):
-                one = draw(book.spec, book.trials, book.runs, tmp_path / f"one.{ending}").read_bytes()
-                two = draw(book.spec, book.trials, book.runs[::-1], tmp_path / f"two.{ending}").read_bytes()
+                one = draw(Analysis(book.records), tmp_path / f"one.{ending}").read_bytes()
+                turned = replace(book.records, runs=book.records.runs[::-1])
+                two = draw(Analysis(turned), tmp_path / f"two.{ending}").read_bytes()
                 assert one == two
 
     def test_diverged_runs_and_wild_values_are_drawn(self, tmp_path: Path) -> None:
@@ -116,21 +120,21 @@ class TestPictures:
         assert last is not None
         wild = (Measurement(5, {"val_accuracy": math.nan}), *last.measurements, Measurement(95, {"other": 1.0}))
         book.runs[0] = replace(book.runs[0], result=replace(last, measurements=wild))
-        pictures.learning_curves(book.spec, book.trials, book.runs, tmp_path / "a.svg")
-        text = pictures.values_by_arm(book.spec, book.trials, book.runs, tmp_path / "b.svg").read_text()
+        pictures.learning_curves(Analysis(book.records), tmp_path / "a.svg")
+        text = pictures.values_by_arm(Analysis(book.records), tmp_path / "b.svg").read_text()
         assert "nan" not in text.split("<path")[1]
 
     def test_nothing_yet(self, tmp_path: Path) -> None:
-        spec = make_spec()
-        assert pictures.learning_curves(spec, [], [], tmp_path / "a.png").stat().st_size > 0
-        assert pictures.values_by_arm(spec, [], [], tmp_path / "b.png").stat().st_size > 0
+        nothing = Analysis(Book(make_spec()).records)
+        assert pictures.learning_curves(nothing, tmp_path / "a.png").stat().st_size > 0
+        assert pictures.values_by_arm(nothing, tmp_path / "b.png").stat().st_size > 0
 
 
 def test_a_failing_picture_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book = BOOKS["winner"]()
     monkeypatch.setattr(pictures, "values_by_arm", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        files.write_all(dossier(book.spec, book.trials, book.runs), tmp_path)
+        files.write_all(Analysis(book.records), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "learning_curves.png",
         "recommendation.json",

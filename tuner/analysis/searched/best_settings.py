@@ -3,61 +3,55 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tuner.catalog.training_options import OWN_OPTIONS, changed, pattern_of
 from tuner.config.initial_settings import InitialSetting
 from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord, Setting, Source, TrialRecord
+from tuner.core.records import Phase, Setting, Source, TrialRecord
 from tuner.core.values import short
+from tuner.study_records import StudyRecords
 
 BEST = 3
 """So many settings of each arm are carried over."""
 _BATCHES = (*OWN_OPTIONS, "batch_reference")
 
 
-def best_settings(
-    spec: StudySpec,
-    trials: Sequence[TrialRecord],
-    runs: Sequence[RunRecord],
-    families: Collection[str],
-    workload: str,
-) -> tuple[InitialSetting, ...]:
+def best_settings(records: StudyRecords, families: Collection[str], workload: str) -> tuple[InitialSetting, ...]:
     """Return the best distinct settings of each arm whose family is wanted, by the search's value at the full horizon.
 
     ``workload`` is the path of the later study's: batch size, label smoothing and patterns on parameter names are
     carried over to the same one only, and what the earlier workload took for granted is not carried over at all.
     """
+    spec = records.spec
     values = {
         (run.spec.arm, run.spec.trial): run.value
-        for run in runs
-        if run.spec.phase is Phase.EXPLORE
-        and run.outcome is Outcome.COMPLETED
-        and run.spec.horizon == spec.horizon
-        and run.value is not None
-        and math.isfinite(run.value)
+        for run in records.in_phase(Phase.EXPLORE)
+        if run.spec.horizon == spec.horizon and run.value is not None and math.isfinite(run.score(spec.sign))
     }
-    found: list[InitialSetting] = []
-    for arm in dict.fromkeys(trial.arm for trial in trials):
-        tried = [t for t in trials if t.arm == arm and t.setting.family in families and (arm, t.index) in values]
+    settings: list[InitialSetting] = []
+    for arm in dict.fromkeys(trial.arm for trial in records.trials):
+        mine = (t for t in records.trials_of(arm) if t.setting.family in families)
+        tried = [t for t in mine if (arm, t.index) in values]
         tried.sort(key=lambda t: (-spec.sign * values[t.arm, t.index], t.index))
         distinct = {t.setting.fingerprint: t for t in reversed(tried)}
         best = [t for t in tried if distinct[t.setting.fingerprint] is t][:BEST]
-        found += [_initial(spec, trial, values[arm, trial.index], workload) for trial in best]
-    return tuple(found)
+        settings += [_initial(spec, trial, values[arm, trial.index], workload) for trial in best]
+    return tuple(settings)
 
 
-def started_from(spec: StudySpec, trials: Sequence[TrialRecord]) -> dict[str, int]:
+def started_from(records: StudyRecords) -> dict[str, int]:
     """Return how many settings of each study named by ``warm_start`` were tried first."""
-    found = dict.fromkeys(spec.warm_start, 0)
-    for trial in trials:
+    spec = records.spec
+    counts = dict.fromkeys(spec.warm_start, 0)
+    for trial in records.trials:
         if trial.source is Source.EARLIER:
             origin = spec.space.arm(trial.arm).origins.get(trial.setting.fingerprint, "")
-            name = next((name for name in found if origin.startswith(_origin(name))), None)
+            name = next((name for name in counts if origin.startswith(_origin(name))), None)
             if name is not None:
-                found[name] += 1
-    return found
+                counts[name] += 1
+    return counts
 
 
 def _origin(study: str) -> str:

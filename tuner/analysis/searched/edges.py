@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.analysis.searched.points import used
 from tuner.config.space import ArmSpace, Dimension
-from tuner.config.spec import StudySpec
 from tuner.config.widened import LOWER, UPPER
 from tuner.core.records import TrialRecord
 from tuner.core.values import Scalar, short
+from tuner.study_records import StudyRecords
 
 EDGE = 0.1
 """A coordinate in the first or last tenth of its axis lies at the edge."""
@@ -31,25 +31,22 @@ class Edge:
         return f"{d.name} = {short(self.coordinate)} lies at the {self.side} edge of its range ({d})"
 
 
-def edges(spec: StudySpec, trials: Sequence[TrialRecord], chosen: Mapping[str, int]) -> tuple[Edge, ...]:
+def edges(records: StudyRecords, chosen: Mapping[str, int]) -> tuple[Edge, ...]:
     """Return the edges that the finalists touch, arm by arm; those beyond which nothing lies are none."""
-    found: list[Edge] = []
-    for arm, index in chosen.items():
-        trial = next(t for t in trials if t.arm == arm and t.index == index)
-        found += edges_of(spec.space.arm(arm), trial)
-    return tuple(found)
+    space = records.spec.space
+    return tuple(edge for key in chosen.items() for edge in edges_of(space.arm(key[0]), records.by_key[key]))
 
 
 def edges_of(space: ArmSpace, trial: TrialRecord) -> list[Edge]:
     """Return the edges that one trial touches."""
-    found = []
+    touched = []
     for name, coordinate in trial.coordinates.items():
         dimension = space.dimension(name)
         if dimension is None or dimension.integer or not used(name, trial):
             continue
         if side := side_of(dimension, coordinate):
-            found.append(Edge(space.arm, dimension, coordinate, side))
-    return found
+            touched.append(Edge(space.arm, dimension, coordinate, side))
+    return touched
 
 
 def side_of(dimension: Dimension, coordinate: Scalar) -> str | None:

@@ -10,11 +10,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tuner.analysis.verdict.finalists import search_values
 from tuner.config.space import EFFECTIVE, ArmSpace, Dimension
-from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord, Source, State, TrialRecord
+from tuner.core.records import Horizon, Outcome, Phase, Source, State, TrialRecord
 from tuner.core.values import Scalar
+from tuner.study_records import Key, StudyRecords, values_at
 
 INDEPENDENT = frozenset({Source.SOBOL, Source.RANDOM, Source.RECORDED})
 """The sources whose trials do not look at earlier results; where a recording does not say, it is taken at its best."""
@@ -47,23 +46,29 @@ Points = Mapping[str, tuple[Point, ...]]
 """Arm -> its points, in the order of proposal."""
 
 
-def explored(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Points:
+def points_of(records: StudyRecords) -> Points:
     """Return the ended trials of each arm; those that are not ended, or lost with their machine, are left out."""
-    values = search_values(spec, runs)
-    outcomes: dict[tuple[str, int], set[Outcome]] = defaultdict(set)
-    for run in runs:
-        if run.spec.phase is Phase.EXPLORE and run.state is State.ENDED and run.outcome is not None:
+    return points_at(records, records.spec.horizon)
+
+
+def points_at(records: StudyRecords, horizon: Horizon) -> Points:
+    """As :func:`points_of`, with the values that trials had at another horizon."""
+    widened = records.spec.widened
+    values = values_at(records.in_phase(Phase.EXPLORE), horizon)
+    outcomes: dict[Key, set[Outcome]] = defaultdict(set)
+    for run in records.in_phase(Phase.EXPLORE):
+        if run.state is State.ENDED and run.outcome is not None:
             outcomes[run.spec.arm, run.spec.trial].add(run.outcome)
-    found: dict[str, list[Point]] = {arm.arm: [] for arm in spec.arms}
-    first = spec.widened[0].proposed if spec.widened else {}
-    for trial in sorted(trials, key=lambda trial: trial.index):
+    points: dict[str, list[Point]] = {arm: [] for arm in records.arms}
+    first = widened[0].proposed if widened else {}
+    for trial in sorted(records.trials, key=lambda trial: trial.index):
         key = (trial.arm, trial.index)
         wider = trial.index >= first.get(trial.arm, math.inf)
         if key in values:
-            found[trial.arm].append(Point(trial, Outcome.COMPLETED, values[key], wider))
-        elif ended := _without_value(outcomes[key]):
-            found[trial.arm].append(Point(trial, ended, wider=wider))
-    return {arm: tuple(points) for arm, points in found.items()}
+            points[trial.arm].append(Point(trial, Outcome.COMPLETED, values[key], wider))
+        elif outcome := _without_value(outcomes[key]):
+            points[trial.arm].append(Point(trial, outcome, wider=wider))
+    return {arm: tuple(row) for arm, row in points.items()}
 
 
 def _without_value(outcomes: set[Outcome]) -> Outcome | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from scipy import stats
 
-from tuner.config.spec import StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord
+from tuner.core.records import Horizon, Outcome, Phase
+from tuner.study_records import StudyRecords
 
 FEWEST = 4
 """So many settings on both rungs a rank correlation takes."""
@@ -33,18 +34,21 @@ class RungAgreement:
     """
 
     arm: str
-    horizon: str
-    full: str
+    horizon: Horizon
+    full: Horizon
     n: int
     correlation: float | None
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"horizon": str(self.horizon), "full": str(self.full)}
 
-def rung_agreements(spec: StudySpec, runs: Sequence[RunRecord]) -> tuple[RungAgreement, ...]:
+
+def rung_agreements(records: StudyRecords) -> tuple[RungAgreement, ...]:
     """Return one row for each arm and each rung below the full horizon; none where all runs are full ones."""
-    scores = _scores(spec, runs)
+    spec, scores = records.spec, _scores(records)
     short = [rung for rung in spec.rungs[:-1] if spec.recording is None]
     return tuple(
-        RungAgreement(arm.arm, str(rung), str(spec.horizon), n, rho)
+        RungAgreement(arm.arm, rung, spec.horizon, n, rho)
         for arm in spec.arms
         for rung in short
         for n, rho in [_agreement(scores[arm.arm, rung.amount], scores[arm.arm, spec.horizon.amount])]
@@ -53,11 +57,11 @@ def rung_agreements(spec: StudySpec, runs: Sequence[RunRecord]) -> tuple[RungAgr
 
 def best_known(rows: Iterable[RungAgreement]) -> tuple[RungAgreement, ...]:
     """Return for each arm the rung that most settings share with the full horizon, the longer one of equals."""
-    found: dict[str, RungAgreement] = {}
+    best: dict[str, RungAgreement] = {}
     for row in rows:
-        if row.arm not in found or row.n >= found[row.arm].n:
-            found[row.arm] = row
-    return tuple(found.values())
+        if row.arm not in best or row.n >= best[row.arm].n:
+            best[row.arm] = row
+    return tuple(best.values())
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -78,11 +82,9 @@ def _agreement(short: Mapping[int, float], full: Mapping[int, float]) -> tuple[i
     return len(pairs), rank_correlation(pairs)
 
 
-def _scores(spec: StudySpec, runs: Sequence[RunRecord]) -> Scores:
-    found: dict[tuple[str, float], dict[int, float]] = defaultdict(dict)
-    for run in sorted(runs, key=lambda run: run.run_id):
-        if run.spec.phase is Phase.EXPLORE and run.outcome not in (None, Outcome.LOST, Outcome.PRUNED):
-            good = run.outcome is Outcome.COMPLETED and run.value is not None and math.isfinite(run.value)
-            score = run.value * spec.sign if good and run.value is not None else -math.inf
-            found[run.spec.arm, run.spec.horizon.amount][run.spec.trial] = score
-    return found
+def _scores(records: StudyRecords) -> Scores:
+    scores: dict[tuple[str, float], dict[int, float]] = defaultdict(dict)
+    for run in sorted(records.in_phase(Phase.EXPLORE), key=lambda run: run.run_id):
+        if run.outcome not in (None, Outcome.LOST, Outcome.PRUNED):
+            scores[run.spec.arm, run.spec.horizon.amount][run.spec.trial] = run.score(records.spec.sign)
+    return scores

@@ -1,16 +1,13 @@
-"""What each arm's search has spent, in full runs, and what came within equal budgets; who wins is said elsewhere.
-
-A run costs the share of the full horizon that it trained. A setting that is trained twice alike is paid once.
-"""
+"""What came within equal budgets: which arms ran out of settings, which runs compete. Costs: :class:`StudyRecords`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from tuner.config.fidelity import FULL, PRUNE
 from tuner.config.spec import COMPARE, OPTIMISE, StudySpec
-from tuner.core.records import Outcome, Phase, RunRecord, State
-from tuner.search.costs import cost_of
+from tuner.core.records import RunRecord, State
+from tuner.study_records import StudyRecords, Training, ended
 
 ALMOST_ONE = 1.0 - 1e-6
 """Arms that are served in turn may differ by just under one full run."""
@@ -21,61 +18,59 @@ def in_full_runs(spec: StudySpec) -> bool:
     return spec.recording is None and (spec.fidelity.kind != FULL or spec.allocation != COMPARE)
 
 
-def spent(spec: StudySpec, runs: Sequence[RunRecord]) -> dict[str, float]:
-    """Return arm -> what its ended runs of the search cost, in full runs; in the space's order."""
-    return {arm.arm: _total(spec, runs, arm.arm) for arm in spec.arms}
+def smallest(records: StudyRecords) -> float:
+    """Return the smallest spending, in full runs, of the arms that have begun.
+
+    An arm that ran out of settings sets no limit.
+    """
+    costs, done = records.spent, set(exhausted(records))
+    limits = (cost for arm, cost in costs.items() if cost and arm not in done)
+    return min(limits, default=max(costs.values(), default=0.0))
 
 
-def full_steps(spec: StudySpec, runs: Sequence[RunRecord]) -> int:
-    """Return the optimizer steps of a full run, as far as one has completed; 0 before."""
-    full = [run.result.step for run in runs if run.result and run.spec.horizon == spec.horizon]
-    completed = [run.result.step for run in runs if run.result and run.outcome is Outcome.COMPLETED]
-    return max(completed or full, default=0)
-
-
-def smallest(spec: StudySpec, runs: Sequence[RunRecord]) -> float:
-    """Return the smallest spending of the arms that have begun; one that ran out of settings sets no limit."""
-    costs = spent(spec, runs)
-    done = set(exhausted(spec, runs))
-    return min(
-        (cost for arm, cost in costs.items() if cost and arm not in done), default=max(costs.values(), default=0.0)
-    )
-
-
-def exhausted(spec: StudySpec, runs: Sequence[RunRecord]) -> tuple[str, ...]:
+def exhausted(records: StudyRecords) -> tuple[str, ...]:
     """Return the arms that ran out of settings: those that were passed over while others had spent more.
 
     Arms are served in turn, the one that has spent least first. So one that trains nothing, while another that had
     spent more was given its last run later, had nothing new to train. (A run that may be pruned counts in full first.)
     """
+    spec = records.spec
     if spec.allocation == OPTIMISE:
         return ()
-    rows = {arm.arm: _explored(runs, arm.arm) for arm in spec.arms}
-    costs, steps = spent(spec, runs), full_steps(spec, runs)
+    rows = {arm: records.handed_out(arm) for arm in records.arms}
+    costs = records.spent
     spare = 1.0 if spec.fidelity.kind == PRUNE else 1.0 - ALMOST_ONE
 
     def passed_over(arm: str, other: str) -> bool:
         mine, last = rows[arm][-1], rows[other][-1]
-        before = costs[other] - (cost_of(spec, last, steps) if last.state is State.ENDED else 0.0)
-        return _began(last) > _began(mine) and before > costs[arm] + spare
+        before = costs[other] - (records.cost(last) if last.state is State.ENDED else 0.0)
+        return last.began > mine.began and before > costs[arm] + spare
 
     idle = [arm for arm, row in rows.items() if row and all(run.state is State.ENDED for run in row)]
     return tuple(arm for arm in idle if any(passed_over(arm, other) for other in rows if rows[other]))
 
 
-def equally_paid(spec: StudySpec, runs: Sequence[RunRecord]) -> list[RunRecord]:
+def equally_paid(records: StudyRecords) -> list[RunRecord]:
     """Return the runs of the search that compete: those that every arm's budget reached.
 
     Where arms' spending differs by more than one full run (the search was cut short), only what an arm had reached
     within the smallest spending and just under one more counts, in the order in which runs were handed out.
     Where the budget was moved on purpose, all compete.
     """
-    costs = spent(spec, runs)
+    costs = records.spent
     begun = [cost for cost in costs.values() if cost]
-    if spec.allocation == OPTIMISE or not begun or max(begun) - min(begun) <= 1.0:
-        return [run for arm in costs for run in _explored(runs, arm)]
-    limit = smallest(spec, runs) + ALMOST_ONE
-    return [run for arm in costs for run, paid in _paid(spec, runs, arm) if paid <= limit]
+    if records.spec.allocation == OPTIMISE or not begun or max(begun) - min(begun) <= 1.0:
+        return [run for arm in costs for run in records.handed_out(arm)]
+    limit = smallest(records) + ALMOST_ONE
+    return [run for arm in costs for run, paid in _paid(records, arm) if paid <= limit]
+
+
+def _paid(records: StudyRecords, arm: str) -> Iterator[tuple[RunRecord, float]]:
+    """The arm's ended runs, each with what had been spent when it was paid."""
+    paid: dict[Training, float] = {}
+    for run in ended(records.handed_out(arm)):
+        paid |= records.paid([run])
+        yield run, sum(paid.values())
 
 
 def unequal(costs: Mapping[str, float]) -> str:
@@ -87,32 +82,3 @@ def unequal(costs: Mapping[str, float]) -> str:
     (first, least), *rest = costs.items()
     got = ", ".join([f"{first} got {least:.3g}", *(f"{arm} {cost:.3g}" for arm, cost in rest)])
     return f"{got} full runs' worth: the claim is about these settings; which family is better needs equal budgets"
-
-
-def _explored(runs: Sequence[RunRecord], arm: str) -> list[RunRecord]:
-    """The arm's runs of the search, in the order in which they were handed out."""
-    mine = [run for run in runs if run.spec.arm == arm and run.spec.phase is Phase.EXPLORE]
-    return sorted(mine, key=lambda run: (_began(run), run.run_id))
-
-
-def _began(run: RunRecord) -> float:
-    return run.result.started_at if run.result and run.result.started_at else run.started_at
-
-
-def _paid(spec: StudySpec, runs: Sequence[RunRecord], arm: str) -> Iterator[tuple[RunRecord, float]]:
-    """The arm's ended runs, each with what had been spent when it was paid."""
-    paid: dict[tuple[str, float, int], float] = {}
-    total, steps = 0.0, full_steps(spec, runs)
-    for run in _explored(runs, arm):
-        if run.state is State.ENDED:
-            key, cost = (
-                (run.spec.setting.fingerprint, run.spec.horizon.amount, run.spec.seed),
-                cost_of(spec, run, steps),
-            )
-            total += cost - paid.get(key, 0.0)
-            paid[key] = cost
-            yield run, total
-
-
-def _total(spec: StudySpec, runs: Sequence[RunRecord], arm: str) -> float:
-    return max((total for _, total in _paid(spec, runs, arm)), default=0.0)

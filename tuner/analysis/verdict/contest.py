@@ -19,21 +19,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tuner.analysis.statistics.estimates import Array, equivalent
 from tuner.analysis.statistics.flips import sign_flip_p
-from tuner.analysis.verdict.finalists import finalists, search_values
+from tuner.analysis.verdict.finalists import finalists
+from tuner.analysis.verdict.kinds import EffectSource, VerdictKind
 from tuner.analysis.verdict.looks import Look, looks_of
 from tuner.analysis.verdict.samples import Samples, collect, differences, mean, noise, outside_noise
 from tuner.config.spec import StudySpec
-from tuner.core.records import Phase, RunRecord, State, TrialRecord
+from tuner.core.records import Phase, RunRecord, State
+from tuner.study_records import StudyRecords
 
-WINNER, TIE, INCONCLUSIVE, SINGLE = "winner", "tie", "inconclusive", "single"
-GIVEN, OUTSIDE, COMPARED = "given", "outside", "comparison"
 _AS_FAST = 1.1
 
 
@@ -41,8 +41,7 @@ _AS_FAST = 1.1
 class Contest:
     """Where the contest stands. ``dropped`` maps an arm to the seeds after which it was out.
 
-    ``min_effect_source`` tells whether the smallest difference that matters was given, or is one standard deviation of
-    the seed noise, measured outside the comparison or (where nothing else was there) on the compared runs.
+    ``min_effect`` is the smallest difference that matters, in the metric's unit; ``min_effect_source`` whence it comes.
     ``reached`` is the last look that counted, ``ahead`` the next one that wants runs (None: no more are planned,
     or none is needed). ``recommended`` is an arm; None only if there is no finalist.
     """
@@ -55,21 +54,21 @@ class Contest:
     alive: tuple[str, ...]
     dropped: Mapping[str, int]
     leader: str | None
-    kind: str
+    kind: VerdictKind
     recommended: str | None
     min_effect: float
-    min_effect_source: str
+    min_effect_source: EffectSource
 
     @property
     def min_effect_given(self) -> bool:
-        return self.min_effect_source == GIVEN
+        return self.min_effect_source is EffectSource.GIVEN
 
 
-def contest(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> Contest:
+def contest(records: StudyRecords) -> Contest:
     """Fix the finalists, then walk through the looks that are complete."""
-    chosen = finalists(spec, trials, runs)
-    samples = collect(spec, runs, chosen)
-    looks = looks_of(spec, len(chosen)) if chosen else ()
+    chosen = finalists(records)
+    samples = collect(records, chosen)
+    looks = looks_of(records.spec, len(chosen)) if chosen else ()
     alive, leader = tuple(chosen), _leader(samples.at(), chosen)
     dropped: dict[str, int] = {}
     reached: Look | None = None
@@ -85,9 +84,9 @@ def contest(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRe
         if len(alive) == 1 < len(chosen):
             break
     if samples.barren:
-        leader = _best_of_search(spec, runs, chosen)
-    margin, source = _margin(spec, runs, samples, reached)
-    equal = _equals(spec, samples, reached, alive, leader, margin)
+        leader = _best_of_search(records, chosen)
+    margin, source = _margin(records, samples, reached)
+    equal = _equals(samples, reached, alive, leader, margin, records.spec.confirmation.alpha)
     kind = _kind(chosen, samples, alive, equal)
     table = samples.at(reached.seeds if reached else None)
     return Contest(
@@ -95,12 +94,12 @@ def contest(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRe
         samples=samples,
         looks=looks,
         reached=reached,
-        ahead=None if kind == WINNER else _next(looks, reached),
+        ahead=None if kind is VerdictKind.WINNER else _next(looks, reached),
         alive=alive,
         dropped=dropped,
         leader=leader,
         kind=kind,
-        recommended=_cheapest(spec, runs, alive, table) if kind == TIE else leader,
+        recommended=_cheapest(records, alive, table) if kind is VerdictKind.TIE else leader,
         min_effect=margin,
         min_effect_source=source,
     )
@@ -122,7 +121,7 @@ def pair_rows(state: Contest, a: str, b: str) -> Array:
     return differences(table[a], table[b])
 
 
-def seconds_per_step(runs: Sequence[RunRecord]) -> dict[str, float]:
+def seconds_per_step(runs: Iterable[RunRecord]) -> dict[str, float]:
     """Return arm -> training seconds per optimizer step, over the ended runs of search and confirmation."""
     seconds: dict[str, float] = defaultdict(float)
     steps: dict[str, int] = defaultdict(int)
@@ -134,29 +133,30 @@ def seconds_per_step(runs: Sequence[RunRecord]) -> dict[str, float]:
     return {arm: seconds[arm] / steps[arm] for arm in steps}
 
 
-def _kind(chosen: Mapping[str, int], samples: Samples, alive: tuple[str, ...], equal: bool) -> str:
+def _kind(chosen: Mapping[str, int], samples: Samples, alive: tuple[str, ...], equal: bool) -> VerdictKind:
     if len(chosen) == 1:
-        return SINGLE
+        return VerdictKind.SINGLE
     if samples.empty:
-        return INCONCLUSIVE
+        return VerdictKind.INCONCLUSIVE
     if len(alive) == 1:
-        return WINNER
-    return TIE if equal else INCONCLUSIVE
+        return VerdictKind.WINNER
+    return VerdictKind.TIE if equal else VerdictKind.INCONCLUSIVE
 
 
-def _margin(spec: StudySpec, runs: Sequence[RunRecord], samples: Samples, reached: Look | None) -> tuple[float, str]:
+def _margin(records: StudyRecords, samples: Samples, reached: Look | None) -> tuple[float, EffectSource]:
     """The smallest difference that matters, and where it comes from."""
-    given = spec.confirmation.min_effect
+    given = records.spec.confirmation.min_effect
     if given is not None:
-        return given, GIVEN
-    outside = outside_noise(spec, runs)
+        return given, EffectSource.GIVEN
+    outside = outside_noise(records)
     if outside is not None:
-        return outside, OUTSIDE
-    return noise(row[: reached.seeds if reached else None] for row in samples.scores.values()), COMPARED
+        return outside, EffectSource.OUTSIDE
+    seen = (row[: reached.seeds if reached else None] for row in samples.scores.values())
+    return noise(seen), EffectSource.COMPARED
 
 
 def _equals(
-    spec: StudySpec, samples: Samples, reached: Look | None, alive: tuple[str, ...], leader: str | None, margin: float
+    samples: Samples, reached: Look | None, alive: tuple[str, ...], leader: str | None, margin: float, alpha: float
 ) -> bool:
     if reached is None or reached.interim or leader is None:
         return False
@@ -164,7 +164,7 @@ def _equals(
         return False
     table = samples.at(reached.seeds)
     others = (arm for arm in alive if arm != leader)
-    return all(equivalent(differences(table[leader], table[arm]), margin, spec.confirmation.alpha) for arm in others)
+    return all(equivalent(differences(table[leader], table[arm]), margin, alpha) for arm in others)
 
 
 def _leader(table: Mapping[str, Array], arms: Sequence[str] | Mapping[str, int]) -> str | None:
@@ -177,10 +177,10 @@ def _leader(table: Mapping[str, Array], arms: Sequence[str] | Mapping[str, int])
     return max(order, key=lambda arm: (scores[arm], -order.index(arm)))
 
 
-def _best_of_search(spec: StudySpec, runs: Sequence[RunRecord], chosen: Mapping[str, int]) -> str | None:
-    values = search_values(spec, runs)
+def _best_of_search(records: StudyRecords, chosen: Mapping[str, int]) -> str | None:
+    values, sign = records.search_values, records.spec.sign
     order = list(chosen)
-    scores = {arm: values[key] * spec.sign if (key := (arm, chosen[arm])) in values else -math.inf for arm in order}
+    scores = {arm: values[key] * sign if (key := (arm, chosen[arm])) in values else -math.inf for arm in order}
     return max(order, key=lambda arm: (scores[arm], -order.index(arm)), default=None)
 
 
@@ -189,17 +189,16 @@ def _next(looks: tuple[Look, ...], reached: Look | None) -> Look | None:
     return ahead[0] if ahead else None
 
 
-def all_in_catalog(spec: StudySpec, arms: Sequence[str]) -> bool:
+def all_in_catalog(spec: StudySpec, arms: Iterable[str]) -> bool:
     """Whether state and settings of all these arms can be compared; those of a recorded arm may be unknown."""
     return all(spec.space.arm(arm).family.in_catalog for arm in arms)
 
 
-def _cheapest(
-    spec: StudySpec, runs: Sequence[RunRecord], arms: tuple[str, ...], table: Mapping[str, Array]
-) -> str | None:
+def _cheapest(records: StudyRecords, arms: tuple[str, ...], table: Mapping[str, Array]) -> str | None:
+    spec = records.spec
     costs = {arm: spec.space.arm(arm).family.cost for arm in arms}
     best = [arm for arm in arms if costs[arm] == min(costs.values())] if all_in_catalog(spec, arms) else list(arms)
-    pace = seconds_per_step(runs)
+    pace = seconds_per_step(records.runs)
     timed = [pace[arm] for arm in best if arm in pace]
     if len(timed) == len(best) > 1:
         best = [arm for arm in best if pace[arm] <= _AS_FAST * min(timed)]

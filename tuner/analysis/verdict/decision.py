@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from tuner.analysis.statistics.estimates import Array, bootstrap_interval, equivalent, holm, prob_better
 from tuner.analysis.statistics.flips import sign_flip_p
 from tuner.analysis.verdict.advice import MOST, seeds_needed
-from tuner.analysis.verdict.contest import INCONCLUSIVE, SINGLE, TIE, WINNER, Contest, all_in_catalog, beats, pair_rows
+from tuner.analysis.verdict.contest import Contest, all_in_catalog, beats, pair_rows
+from tuner.analysis.verdict.kinds import PairVerdict, VerdictKind
 from tuner.analysis.verdict.looks import smallest_decisive
 from tuner.analysis.verdict.samples import differences, mean, there
 from tuner.catalog.families import UNKNOWN
 from tuner.config.spec import StudySpec
 from tuner.core.values import short
 
-NOT_ASSESSED = "not_assessed"
 FEWEST_PAIRS = 6
 """With fewer pairs no sign-flip test reaches 0.05."""
 
@@ -34,7 +34,7 @@ class Verdict:
     or not needed). ``arm`` is None unless there is a winner.
     """
 
-    kind: str
+    kind: VerdictKind
     arm: str | None
     camp: str | None
     seeds_needed: int | None
@@ -55,7 +55,7 @@ class Pair:
     p_holm: float
     prob_a_better: float | None
     n_pairs: int
-    verdict: str
+    verdict: PairVerdict
 
 
 def pairs_of(spec: StudySpec, state: Contest) -> tuple[Pair, ...]:
@@ -88,7 +88,7 @@ def _pair(spec: StudySpec, state: Contest, a: str, b: str, row: Array, p: float,
     )
 
 
-def _pair_verdict(spec: StudySpec, state: Contest, a: str, b: str) -> str:
+def _pair_verdict(spec: StudySpec, state: Contest, a: str, b: str) -> PairVerdict:
     """The pair by itself: decided at any look that both took part in, else equal at the last one, else open."""
     last = min(state.dropped.get(a, 10**9), state.dropped.get(b, 10**9), state.reached.seeds if state.reached else 0)
     for look in state.looks:
@@ -96,28 +96,32 @@ def _pair_verdict(spec: StudySpec, state: Contest, a: str, b: str) -> str:
             break
         table = state.samples.at(look.seeds)
         if beats(table[a], table[b], look):
-            return "a"
+            return PairVerdict.A
         if beats(table[b], table[a], look):
-            return "b"
+            return PairVerdict.B
         equal = equivalent(differences(table[a], table[b]), state.min_effect, spec.confirmation.alpha)
         equal = equal and all(state.samples.measured(arm, last) for arm in (a, b))
         if look.seeds == last and not look.interim and equal:
-            return TIE
-    return INCONCLUSIVE
+            return PairVerdict.TIE
+    return PairVerdict.INCONCLUSIVE
 
 
 def verdict_of(spec: StudySpec, state: Contest) -> Verdict:
     """Word the verdict, and say what would settle an open one."""
     assert state.recommended is not None
-    if state.kind == WINNER:
+    if state.kind is VerdictKind.WINNER:
         camp = _common_camp(spec, (state.recommended,))
-        return Verdict(WINNER, state.recommended, camp, None, _winner_sentence(spec, state), _winner_reason(state))
-    if state.kind == SINGLE:
+        return Verdict(
+            VerdictKind.WINNER, state.recommended, camp, None, _winner_sentence(spec, state), _winner_reason(state)
+        )
+    if state.kind is VerdictKind.SINGLE:
         what = "a confirmed setting" if spec.recording and spec.recording.seeds else "a completed run"
         text = f"Only {state.recommended} has {what}, so there is nothing to compare it with."
-        return Verdict(SINGLE, None, None, None, text, "one arm with results")
-    if state.kind == TIE:
-        return Verdict(TIE, None, _common_camp(spec, state.alive), None, _tie_sentence(spec, state), _tie_reason(state))
+        return Verdict(VerdictKind.SINGLE, None, None, None, text, "one arm with results")
+    if state.kind is VerdictKind.TIE:
+        return Verdict(
+            VerdictKind.TIE, None, _common_camp(spec, state.alive), None, _tie_sentence(spec, state), _tie_reason(state)
+        )
     return _open(spec, state)
 
 
@@ -165,8 +169,8 @@ def _open(spec: StudySpec, state: Contest) -> Verdict:
     leader = state.recommended
     if state.samples.empty:
         done = "nothing was trained on fresh seeds" if not state.looks else "no run on fresh seeds has ended yet"
-        text = f"Undecided: {done}. {leader} had the best value in the search, which favours lucky runs."
-        return Verdict(INCONCLUSIVE, None, None, None, text, done)
+        text = f"Inconclusive: {done}. {leader} had the best value in the search, which favours lucky runs."
+        return Verdict(VerdictKind.INCONCLUSIVE, None, None, None, text, done)
     needed = seeds_needed(spec, state)
     reasons = [_progress(state), _floor(spec, state)]
     if needed is None:
@@ -179,8 +183,8 @@ def _open(spec: StudySpec, state: Contest) -> Verdict:
     rivals = [arm for arm in state.alive if arm != leader]
     nearest = max(rivals, key=lambda arm: means[arm])
     advice = f" About {needed} seeds per arm in all would settle it." if needed else ""
-    text = f"Undecided: {leader} leads {nearest} on fresh seeds, but not by enough to be sure.{advice}"
-    return Verdict(INCONCLUSIVE, None, None, needed, text, reason)
+    text = f"Inconclusive: {leader} leads {nearest} on fresh seeds, but not by enough to be sure.{advice}"
+    return Verdict(VerdictKind.INCONCLUSIVE, None, None, needed, text, reason)
 
 
 def _progress(state: Contest) -> str:

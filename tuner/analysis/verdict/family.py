@@ -24,15 +24,17 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from tuner.analysis.searched.points import Point, Points, explored
-from tuner.analysis.searched.spending import spent, unequal
+from tuner.analysis.searched.points import Point, Points
+from tuner.analysis.searched.spending import unequal
 from tuner.analysis.statistics.estimates import Array
-from tuner.analysis.verdict.contest import INCONCLUSIVE, SINGLE, TIE, WINNER, Contest
-from tuner.analysis.verdict.decision import NOT_ASSESSED, Verdict
+from tuner.analysis.verdict.contest import Contest
+from tuner.analysis.verdict.decision import Verdict
+from tuner.analysis.verdict.kinds import VerdictKind
 from tuner.catalog.families import UNKNOWN
 from tuner.config.spec import OPTIMISE, StudySpec
-from tuner.core.records import Outcome, RunRecord, Source, TrialRecord
+from tuner.core.records import Outcome, Source
 from tuner.core.values import short
+from tuner.study_records import StudyRecords
 
 EXACT_UP_TO = 20_000
 """Up to so many ways to deal the trials all are counted; above, ``MONTE_CARLO`` random ones."""
@@ -51,7 +53,7 @@ class FamilyVerdict:
     permutation tests that decided (None: none did), ``seeds_needed`` that of the finalists' verdict.
     """
 
-    kind: str
+    kind: VerdictKind
     reason: str
     arm: str | None = None
     camp: str | None = None
@@ -82,35 +84,35 @@ class Searches:
         )
 
 
-def family_verdict(
-    spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest, verdict: Verdict
-) -> FamilyVerdict:
-    """Judge the families, given the verdict about their finalists."""
-    arms = list(state.chosen)
-    if state.kind == SINGLE:
-        return FamilyVerdict(NOT_ASSESSED, "one arm only: there is no other family to compare it with")
+def family_verdict(records: StudyRecords, points: Points, state: Contest, verdict: Verdict) -> FamilyVerdict:
+    """Judge the families, given the points of the search and the verdict about the finalists."""
+    spec, arms = records.spec, list(state.chosen)
+    if state.kind is VerdictKind.SINGLE:
+        return FamilyVerdict(VerdictKind.NOT_ASSESSED, "one arm only: there is no other family to compare it with")
     if state.samples.empty:
-        return FamilyVerdict(NOT_ASSESSED, "no finalist was trained on fresh seeds, and a family needs that first")
+        return FamilyVerdict(
+            VerdictKind.NOT_ASSESSED, "no finalist was trained on fresh seeds, and a family needs that first"
+        )
     if spec.allocation == OPTIMISE:
-        return FamilyVerdict(NOT_ASSESSED, unequal(spent(spec, runs)))
-    searches = searches_of(spec, explored(spec, trials, runs), arms)
+        return FamilyVerdict(VerdictKind.NOT_ASSESSED, unequal(records.spent))
+    searches = searches_of(points, arms, spec.sign)
     alpha = spec.confirmation.alpha
-    if state.kind == WINNER and verdict.arm is not None:
+    if state.kind is VerdictKind.WINNER and verdict.arm is not None:
         return _winner(spec, searches, verdict.arm, [arm for arm in arms if arm != verdict.arm])
     pairs = list(combinations(arms, 2))
     refused = next((text for a, b in pairs if (text := searches.refusal(a, b, alpha))), "")
     if refused:
-        return FamilyVerdict(NOT_ASSESSED, refused)
-    if state.kind != TIE:
+        return FamilyVerdict(VerdictKind.NOT_ASSESSED, refused)
+    if state.kind is not VerdictKind.TIE:
         text = "the finalists' settings are not told apart yet, so neither are the families"
-        return FamilyVerdict(INCONCLUSIVE, text, seeds_needed=verdict.seeds_needed)
+        return FamilyVerdict(VerdictKind.INCONCLUSIVE, text, seeds_needed=verdict.seeds_needed)
     share = min(share_within(searches.scores[a], searches.scores[b], state.min_effect) for a, b in pairs)
     within = f"within ±{short(state.min_effect)} in {100 * share:.0f} % of half-samples of the searches"
     if set(state.alive) == set(arms) and share >= AGREEING:
         text = f"their finalists tie, and their best trials lie {within}"
-        return FamilyVerdict(TIE, text, camp=verdict.camp)
+        return FamilyVerdict(VerdictKind.TIE, text, camp=verdict.camp)
     text = f"the finalists tie, but the luck of the search is larger: the best trials lie {within}"
-    return FamilyVerdict(INCONCLUSIVE, text)
+    return FamilyVerdict(VerdictKind.INCONCLUSIVE, text)
 
 
 def _winner(spec: StudySpec, searches: Searches, best: str, rivals: Sequence[str]) -> FamilyVerdict:
@@ -123,17 +125,19 @@ def _winner(spec: StudySpec, searches: Searches, best: str, rivals: Sequence[str
     agrees = "its finalist won on fresh seeds, and the searches agree over their own luck"
     if beaten == set(rivals):
         p = max(p for p, _ in tested.values())
-        return FamilyVerdict(WINNER, f"{agrees} (permutation p = {p:.2g})", best, camp, p=p)
+        return FamilyVerdict(VerdictKind.WINNER, f"{agrees} (permutation p = {p:.2g})", best, camp, p=p)
     if foreign and foreign <= beaten:
         p = max(tested[rival][0] for rival in foreign)
         same = ", ".join(sorted(set(rivals) - beaten))
         text = f"{agrees} against every arm of another camp (permutation p = {p:.2g}), not against {same}"
-        return FamilyVerdict(WINNER, text, None, camp, p=p)
+        return FamilyVerdict(VerdictKind.WINNER, text, None, camp, p=p)
     if refused:
-        return FamilyVerdict(NOT_ASSESSED, next(iter(refused.values())))
+        return FamilyVerdict(VerdictKind.NOT_ASSESSED, next(iter(refused.values())))
     worst = max(tested, key=lambda rival: (rival not in beaten, tested[rival][0]))
     text = f"its finalist won, but {worst} might have found as good a one with other luck in its search"
-    return FamilyVerdict(INCONCLUSIVE, f"{text} (permutation p = {tested[worst][0]:.2g})", p=tested[worst][0])
+    return FamilyVerdict(
+        VerdictKind.INCONCLUSIVE, f"{text} (permutation p = {tested[worst][0]:.2g})", p=tested[worst][0]
+    )
 
 
 def _camp(spec: StudySpec, arm: str) -> str | None:
@@ -141,7 +145,7 @@ def _camp(spec: StudySpec, arm: str) -> str | None:
     return None if camp == UNKNOWN else camp
 
 
-def searches_of(spec: StudySpec, points: Points, arms: Sequence[str]) -> Searches:
+def searches_of(points: Points, arms: Sequence[str], sign: int) -> Searches:
     """Return the scores of the arms' independent trials; of recordings all but those said to be adaptive."""
     scores, unfit = {}, {}
     for arm in arms:
@@ -151,7 +155,7 @@ def searches_of(spec: StudySpec, points: Points, arms: Sequence[str]) -> Searche
                 f"which of {arm}'s trials reached the full horizon was chosen by their first part, so those that did"
                 " are no fair sample of its search; a study with every trial at the full horizon can say more"
             )
-        scores[arm] = np.array([-math.inf if p.value is None else p.value * spec.sign for p in mine], dtype=float)
+        scores[arm] = np.array([-math.inf if p.value is None else p.value * sign for p in mine], dtype=float)
     return Searches(scores, unfit)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.analysis.verdict.contest import Contest, contest
 from tuner.analysis.verdict.looks import Look, looks_of
 from tuner.analysis.verdict.references import covered, reference_trials
 from tuner.config.spec import StudySpec
-from tuner.core.records import Phase, RunRecord, RunRequest, State, TrialRecord
+from tuner.core.records import Phase, RunRequest, State
+from tuner.study_records import StudyRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +55,18 @@ def noise_seeds(spec: StudySpec, n_arms: int, others: int) -> int:
     return seeds if seeds > 1 else 0
 
 
-def next_runs(spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord]) -> tuple[RunRequest, ...]:
+def next_runs(records: StudyRecords) -> tuple[RunRequest, ...]:
     """Return the next batch of runs that the answer wants; () when it has all.
 
     To be asked when the search is over and nothing is queued or running. A pure function of the records, so a
     resumed study goes on by itself. A run that ended, however it did, is not asked for again. More seeds continue
     the same list of seeds; more trials may change the finalists, which then have a list of their own.
     """
-    state = contest(spec, trials, runs)
+    spec, state = records.spec, contest(records)
     if not state.looks:
         return ()
-    known = {(run.spec.arm, run.spec.trial, run.spec.phase, run.spec.seed) for run in runs}
-    for batch in (_noise(spec, state), _confirm(state), _reference(spec, trials, runs, state), _test(spec, state)):
+    known = {(run.spec.arm, run.spec.trial, run.spec.phase, run.spec.seed) for run in records.runs}
+    for batch in (_noise(spec, state), _confirm(state), _reference(records, state), _test(spec, state)):
         fresh = tuple(r for r in batch if (r.arm, r.trial, r.phase, r.seed) not in known)
         if fresh:
             return fresh
@@ -89,22 +89,17 @@ def _confirm(state: Contest) -> list[RunRequest]:
     return [RunRequest(arm, state.chosen[arm], Phase.CONFIRM, seed) for seed in seeds for arm in state.alive]
 
 
-def _reference(
-    spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest
-) -> list[RunRequest]:
+def _reference(records: StudyRecords, state: Contest) -> list[RunRequest]:
     """References train on the seeds of the recommended finalist; each only if all of its runs fit under the cap."""
-    if not spec.confirmation.references or state.recommended is None:
+    plan = records.spec.confirmation
+    if not plan.references or state.recommended is None:
         return []
-    arm, limit = state.recommended, spec.confirmation.max_runs
-    seeds = covered(state, arm)
-    spent = sum(1 for run in runs if run.spec.phase in (Phase.CONFIRM, Phase.REFERENCE) and run.spec.seed in seeds)
-    existing = {
-        (run.spec.arm, run.spec.trial, run.spec.seed)
-        for run in runs
-        if run.spec.phase in (Phase.CONFIRM, Phase.REFERENCE) and run.state is State.ENDED
-    }
+    arm, limit = state.recommended, plan.max_runs
+    seeds, runs = covered(state, arm), records.in_phase(Phase.CONFIRM, Phase.REFERENCE)
+    spent = sum(run.spec.seed in seeds for run in runs)
+    existing = {(run.spec.arm, run.spec.trial, run.spec.seed) for run in runs if run.state is State.ENDED}
     requests: list[RunRequest] = []
-    for trial in reference_trials(spec, trials, arm, state.chosen[arm]).values():
+    for trial in reference_trials(records, arm, state.chosen[arm]).values():
         missing = [seed for seed in seeds if (trial.arm, trial.index, seed) not in existing]
         if limit is None or spent + len(missing) <= limit:
             requests += [RunRequest(trial.arm, trial.index, Phase.REFERENCE, seed) for seed in missing]

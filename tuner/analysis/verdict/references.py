@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.analysis.statistics.estimates import bootstrap_interval, prob_better
 from tuner.analysis.statistics.flips import sign_flip_p
 from tuner.analysis.verdict.contest import Contest
+from tuner.analysis.verdict.kinds import Reference
 from tuner.analysis.verdict.samples import differences, ended_runs, penalised, score_row
 from tuner.config.spec import StudySpec
-from tuner.core.records import Phase, RunRecord, Setting, Source, TrialRecord
-
-DEFAULT, CURRENT = "default", "current"
+from tuner.core.records import Phase, Setting, Source, TrialRecord
+from tuner.study_records import StudyRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Gain:
     All numbers are None where it was not measured; ``reason`` says why, or that both are the same setting.
     """
 
-    over: str
+    over: Reference
     setting: Setting | None = None
     gain: float | None = None
     ci_low: float | None = None
@@ -34,28 +33,29 @@ class Gain:
 
 
 def reference_trials(
-    spec: StudySpec, trials: Sequence[TrialRecord], arm: str, finalist: int, include_same: bool = False
-) -> dict[str, TrialRecord]:
+    records: StudyRecords, arm: str, finalist: int, include_same: bool = False
+) -> dict[Reference, TrialRecord]:
     """Return the trials that stand for the default and the current setting, in this order.
 
     Left out: what does not exist, and what is the finalist itself (unless ``include_same``).
     """
-    ordered = sorted(trials, key=lambda trial: (trial.arm != arm, trial.arm, trial.index))
-    mine = next((t for t in ordered if t.arm == arm and t.index == finalist), None)
-    found: dict[str, TrialRecord] = {}
+    spec = records.spec
+    ordered = sorted(records.trials, key=lambda trial: (trial.arm != arm, trial.arm, trial.index))
+    mine = records.by_key.get((arm, finalist))
+    references: dict[Reference, TrialRecord] = {}
     default = spec.space.arm(arm).default
     candidates = [t for t in ordered if t.arm == arm]
     named = next((t for t in candidates if t.source is Source.DEFAULT), None)
     if pick := named or next((t for t in candidates if t.setting == default), None):
-        found[DEFAULT] = pick
+        references[Reference.DEFAULT] = pick
     named = next((t for t in ordered if t.source is Source.CURRENT), None)
     if named is None and spec.current is not None:
         named = next((t for t in ordered if t.setting == spec.current), None)
     if named:
-        found[CURRENT] = named
-    if include_same:
-        return found
-    return {name: t for name, t in found.items() if mine is None or t.setting.fingerprint != mine.setting.fingerprint}
+        references[Reference.CURRENT] = named
+    if include_same or mine is None:
+        return references
+    return {over: t for over, t in references.items() if t.setting.fingerprint != mine.setting.fingerprint}
 
 
 def covered(state: Contest, arm: str) -> tuple[int, ...]:
@@ -64,28 +64,28 @@ def covered(state: Contest, arm: str) -> tuple[int, ...]:
     return tuple(seed for seed, ended in zip(state.samples.seeds, row, strict=True) if ended)
 
 
-def gain_over(
-    over: str, spec: StudySpec, trials: Sequence[TrialRecord], runs: Sequence[RunRecord], state: Contest
-) -> Gain:
-    """Compare the recommended finalist with a reference on common fresh seeds (paired; see ``stats.py``)."""
-    arm = state.recommended
+def gain_over(over: Reference, records: StudyRecords, state: Contest) -> Gain:
+    """Compare the recommended finalist with a reference on common fresh seeds (paired; see ``estimates.py``)."""
+    spec, arm = records.spec, state.recommended
     assert arm is not None
     if spec.recording is not None:
         return Gain(over, reason="recorded runs do not say which setting it was")
     finalist = state.chosen[arm]
-    other = reference_trials(spec, trials, arm, finalist, include_same=True).get(over)
+    other = reference_trials(records, arm, finalist, include_same=True).get(over)
     if other is None:
-        missing = "no current settings were given" if over == CURRENT else "the default was not among the trials"
+        missing = (
+            "no current settings were given" if over is Reference.CURRENT else "the default was not among the trials"
+        )
         return Gain(over, reason=missing)
-    mine = next((t for t in trials if t.arm == arm and t.index == finalist), None)
+    mine = records.by_key.get((arm, finalist))
     if mine is not None and mine.setting.fingerprint == other.setting.fingerprint:
         return Gain(over, other.setting, 0.0, 0.0, 0.0, 1.0, 0.5, 0, "it is the same setting")
-    index = ended_runs(runs, Phase.CONFIRM, Phase.REFERENCE)
+    index = ended_runs(records.runs, Phase.CONFIRM, Phase.REFERENCE)
     seeds = covered(state, arm)
     a, b = penalised(
         [
-            score_row(spec, index, arm, finalist, seeds),
-            score_row(spec, index, other.arm, other.index, seeds),
+            score_row(index, (arm, finalist), seeds, spec.sign),
+            score_row(index, (other.arm, other.index), seeds, spec.sign),
         ]
     )
     pairs = differences(a, b)

@@ -11,8 +11,8 @@ import numpy as np
 
 from tuner.analysis.statistics.estimates import Array, noise_sd, pooled_sd
 from tuner.analysis.verdict.looks import looks_of
-from tuner.config.spec import StudySpec
 from tuner.core.records import Outcome, Phase, RunRecord, State
+from tuner.study_records import Key, StudyRecords
 
 Ended = Mapping[tuple[str, int, int], RunRecord]
 """(arm, trial, seed) -> the ended run."""
@@ -56,15 +56,16 @@ class Samples:
         return all(bool(np.isnan(row).all()) for row in self.scores.values())
 
 
-def collect(spec: StudySpec, runs: Sequence[RunRecord], chosen: Mapping[str, int]) -> Samples:
+def collect(records: StudyRecords, chosen: Mapping[str, int]) -> Samples:
     """Gather the confirmation runs of these finalists; those of other finalists have other seeds, and stay out."""
+    spec = records.spec
     looks = looks_of(spec, len(chosen))
     planned = tuple(spec.confirm_seed(chosen, i) for i in range(looks[-1].seeds if looks else 0))
     seeds = planned if spec.recording is None else spec.recording.seeds
-    index = ended_runs(runs, Phase.CONFIRM)
+    index = ended_runs(records.runs, Phase.CONFIRM)
     scores, ended = {}, {}
     for arm, trial in chosen.items():
-        scores[arm] = score_row(spec, index, arm, trial, seeds)
+        scores[arm] = score_row(index, (arm, trial), seeds, spec.sign)
         over = spec.recording is not None  # nothing more comes: what is not recorded is missing
         ended[arm] = np.array([over or (arm, trial, seed) in index for seed in seeds], dtype=float)
     return Samples(seeds, scores, ended)
@@ -80,18 +81,10 @@ def ended_runs(runs: Sequence[RunRecord], *phases: Phase) -> Ended:
     return {(run.spec.arm, run.spec.trial, run.spec.seed): run for run in wanted}
 
 
-def score_row(spec: StudySpec, index: Ended, arm: str, trial: int, seeds: Sequence[int]) -> Array:
+def score_row(index: Ended, trial: Key, seeds: Sequence[int], sign: int) -> Array:
     """Return one score per seed: NaN where missing or lost, -inf where the pair is lost."""
-    return np.array([_score(spec, index.get((arm, trial, seed))) for seed in seeds], dtype=float)
-
-
-def _score(spec: StudySpec, run: RunRecord | None) -> float:
-    if run is None or run.outcome in (None, Outcome.LOST):
-        return math.nan
-    value = run.value
-    if run.outcome is not Outcome.COMPLETED or value is None or not math.isfinite(value):
-        return -math.inf
-    return value * spec.sign
+    runs = (index.get((*trial, seed)) for seed in seeds)
+    return np.array([math.nan if run is None else run.score(sign) for run in runs], dtype=float)
 
 
 def penalised(rows: Sequence[Array]) -> list[Array]:
@@ -109,17 +102,16 @@ def penalised(rows: Sequence[Array]) -> list[Array]:
     return [np.where(np.isneginf(row), worst - gap, row) for row in rows]
 
 
-def outside_noise(spec: StudySpec, runs: Sequence[RunRecord]) -> float | None:
+def outside_noise(records: StudyRecords) -> float | None:
     """Return the seed noise outside the comparison: the standard deviation within trials, pooled; None without any.
 
     Over the completed runs of the search and of the noise phase at the full horizon: trials with two seeds or more.
     The phases stay apart, for a finalist's one run of the search was chosen for its luck.
     """
     groups: dict[tuple[str, int, Phase], dict[int, float]] = defaultdict(dict)
-    for run in sorted(runs, key=lambda run: run.run_id):
-        outside = run.spec.phase in (Phase.EXPLORE, Phase.NOISE) and run.spec.horizon == spec.horizon
+    for run in sorted(records.in_phase(Phase.EXPLORE, Phase.NOISE), key=lambda run: run.run_id):
         value = run.value
-        if outside and run.outcome is Outcome.COMPLETED and value is not None and math.isfinite(value):
+        if run.spec.horizon == records.spec.horizon and value is not None and math.isfinite(run.score(1)):
             groups[run.spec.arm, run.spec.trial, run.spec.phase][run.spec.seed] = value
     repeated = [np.array(list(values.values())) for values in groups.values() if len(values) > 1]
     return noise_sd(repeated) if repeated else None
@@ -143,5 +135,5 @@ def there(row: Array) -> Array:
 
 def mean(row: Array) -> float:
     """Return the mean over the seeds that are there; -inf without any."""
-    found = there(row)
-    return float(found.mean()) if len(found) else -math.inf
+    scores = there(row)
+    return float(scores.mean()) if len(scores) else -math.inf

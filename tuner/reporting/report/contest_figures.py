@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.evidence import ArmRow
 from tuner.analysis.statistics.estimates import Array
 from tuner.analysis.verdict.contest import Contest, pair_rows
 from tuner.analysis.verdict.decision import Pair
+from tuner.analysis.verdict.kinds import PairVerdict
 from tuner.catalog.schedules import SCHEDULES, Schedule
 from tuner.core.records import Setting
 from tuner.core.values import short
 from tuner.reporting import words
-from tuner.reporting.dossier import Dossier
 from tuner.reporting.pictures import Curves, band, finalist_curves, focus, scale
 from tuner.reporting.report.svg import (
     INK,
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Styles = Mapping[str, Style]
+_TURNED = {PairVerdict.A: PairVerdict.B, PairVerdict.B: PairVerdict.A}
 _ROW = 0.36
 _POINTS = 240
 
 
-def arms(dossier: Dossier, state: Contest, styles: Styles) -> Picture:
+def arms(analysis: Analysis, styles: Styles) -> Picture:
     """Draw every arm as a row: its fresh seeds, their mean with its interval, and the best value of its search."""
-    evidence, sign = dossier.evidence, dossier.spec.sign
+    evidence, state, sign = analysis.evidence, analysis.contest, analysis.records.spec.sign
     rows = [row for row in evidence.arms if row.best_value is not None]
     seeds = {row.arm: _fresh(state, row.arm, sign) for row in rows}
     low, high = scale([*(row.best_value or 0.0 for row in rows), *(v for s in seeds.values() for v in s)], sign)
@@ -83,9 +85,9 @@ def _said(metric: str, row: ArmRow) -> str:
     return f"{row.arm}: mean {metric} {short(row.mean)} on {row.n_confirmed} fresh seeds."
 
 
-def differences(dossier: Dossier, state: Contest, styles: Styles) -> Picture | None:
+def differences(analysis: Analysis, styles: Styles) -> Picture | None:
     """Draw the recommended arm against each other one, seed by seed; None where no two have common seeds."""
-    evidence, sign = dossier.evidence, dossier.spec.sign
+    evidence, sign = analysis.evidence, analysis.records.spec.sign
     found = [(row.arm, pair) for row in evidence.arms if (pair := _against(evidence.pairs, evidence.arm, row.arm))]
     pairs = [(other, pair) for other, pair in found if pair.n_pairs]
     if not pairs:
@@ -97,7 +99,7 @@ def differences(dossier: Dossier, state: Contest, styles: Styles) -> Picture | N
             axes.axvspan(-evidence.min_effect, evidence.min_effect, color=SHADE, linewidth=0, zorder=0)
         axes.axvline(0, color=INK, linewidth=1)
         for y, (other, pair) in enumerate(pairs):
-            _pair(axes, y, pair, pair_rows(state, evidence.arm, other) * sign, styles[other])
+            _pair(axes, y, pair, pair_rows(analysis.contest, evidence.arm, other) * sign, styles[other])
         low, high = axes.get_xlim()
         reach = 0.35 * max(-low, high)  # both sides stay in sight
         axes.set_xlim(min(low, -reach), max(high, reach))
@@ -147,7 +149,7 @@ def flipped(pair: Pair) -> Pair:
         ci_low=turned(pair.ci_high),
         ci_high=turned(pair.ci_low),
         prob_a_better=None if pair.prob_a_better is None else 1 - pair.prob_a_better,
-        verdict={"a": "b", "b": "a"}.get(pair.verdict, pair.verdict),
+        verdict=_TURNED.get(pair.verdict, pair.verdict),
     )
 
 
@@ -156,18 +158,18 @@ def _told(arm: str, other: str, pair: Pair) -> str:
     return f"{arm} minus {other}: {short(pair.difference)} ({span}) over {pair.n_pairs} pairs."
 
 
-def learning_curves(dossier: Dossier, styles: Styles) -> Picture | None:
+def learning_curves(analysis: Analysis, styles: Styles) -> Picture | None:
     """Draw the metric of each finalist over the steps, and under it its learning rate; None without measurements."""
-    curves = finalist_curves(dossier.spec, dossier.trials, dossier.runs)
+    curves = finalist_curves(analysis)
     if not curves:
         return None
     last = max(steps[-1] for rows in curves.values() for steps, _ in rows)
     with drawing(3.6, bottom=1.42) as (figure, axes):
         below = figure.add_axes((0.6 / WIDTH, 0.46 / 3.6, 1 - 0.72 / WIDTH, 0.8 / 3.6), sharex=axes)
         _draw_curves(axes, curves, styles)
-        _draw_schedules(below, dossier, list(curves), styles, float(last))
+        _draw_schedules(below, analysis, list(curves), styles, float(last))
         focus(axes, curves)
-        axes.set_ylabel(dossier.spec.metric)
+        axes.set_ylabel(analysis.records.spec.metric)
         axes.set_xlim(0, last * 1.02)
         axes.tick_params(axis="x", labelbottom=False)
         below.set_ylim(0, 1.1)
@@ -177,7 +179,7 @@ def learning_curves(dossier: Dossier, styles: Styles) -> Picture | None:
         label = f"Learning curves of the finalists: {'; '.join(ends)}. Below, the learning rate of each over the steps."
         svg = inline(figure, "curves", label)
     caption = "Above: mean and range over the seeds. Below: the learning rate as a share of its peak."
-    if any(_follows(setting) for setting in _finalists(dossier).values()):
+    if any(_follows(setting) for setting in _finalists(analysis).values()):
         caption += " A schedule that follows the metric is drawn without its reductions."
     return Picture(svg, caption)
 
@@ -194,10 +196,10 @@ def _draw_curves(axes: Axes, curves: Curves, styles: Styles) -> None:
         axes.plot(steps, middle, marker=style.marker, markersize=4, markevery=every, **line)
 
 
-def _draw_schedules(axes: Axes, dossier: Dossier, arms: Sequence[str], styles: Styles, last: float) -> None:
+def _draw_schedules(axes: Axes, analysis: Analysis, arms: Sequence[str], styles: Styles, last: float) -> None:
     plain(axes)
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-    for arm, setting in _finalists(dossier).items():
+    for arm, setting in _finalists(analysis).items():
         if arm not in arms or setting.schedule.get("kind") not in SCHEDULES:
             continue
         style, schedule = styles[arm], Schedule.of(setting.schedule)
@@ -208,8 +210,8 @@ def _draw_schedules(axes: Axes, dossier: Dossier, arms: Sequence[str], styles: S
         axes.plot(steps, [f / peak for f in factors], color=style.colour, linewidth=width, linestyle=style.dash)
 
 
-def _finalists(dossier: Dossier) -> dict[str, Setting]:
-    return {row.arm: row.best for row in dossier.evidence.arms if row.best is not None}
+def _finalists(analysis: Analysis) -> dict[str, Setting]:
+    return {row.arm: row.best for row in analysis.evidence.arms if row.best is not None}
 
 
 def _follows(setting: Setting) -> bool:

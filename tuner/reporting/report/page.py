@@ -8,15 +8,16 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.evidence import ArmRow, Evidence
-from tuner.analysis.verdict.contest import contest
 from tuner.analysis.verdict.decision import Pair
+from tuner.analysis.verdict.kinds import ExpectedSource, Reference
 from tuner.catalog.training_options import changed
 from tuner.core.errors import InputError
 from tuner.core.values import Scalar, short
 from tuner.reporting import card, search_words, words
-from tuner.reporting.dossier import Dossier
 from tuner.reporting.live import clock
+from tuner.reporting.next_steps import next_steps
 from tuner.reporting.report import contest_figures, search_figures
 from tuner.reporting.report.svg import Picture, Style, styles
 
@@ -44,7 +45,7 @@ PAIR_HEAD = ("a − b", "mean", "interval", "p", "p (Holm)", "P(a better)", "pai
 _GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
 
 
-def html(dossier: Dossier) -> str:
+def html(analysis: Analysis) -> str:
     """Return the whole page: no script, nothing loaded from elsewhere, the same bytes for the same records."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -56,23 +57,22 @@ def html(dossier: Dossier) -> str:
         lstrip_blocks=True,
     )
     environment.filters["ticks"] = _ticks
-    page = environment.get_template("report.html").render(**_content(dossier))
+    page = environment.get_template("report.html").render(**_content(analysis))
     return re.sub(r"\n\s*\n+", "\n", page)
 
 
-def _content(dossier: Dossier) -> dict[str, Any]:
-    evidence = dossier.evidence
-    state = contest(dossier.spec, dossier.trials, dossier.runs)
+def _content(analysis: Analysis) -> dict[str, Any]:
+    evidence = analysis.evidence
     measured = [pair for pair in evidence.pairs if pair.n_pairs]
     shown, untouched = _settings(evidence)
-    looks = styles([arm.arm for arm in dossier.spec.arms], [row.arm for row in evidence.arms])
+    looks = styles([arm.arm for arm in analysis.records.spec.arms], [row.arm for row in evidence.arms])
     return {
         "e": evidence,
         "headline": card.headline(evidence),
         "setting": words.settings(evidence.setting.hyperparameters),
         "schedule": words.schedule(evidence),
         "training": words.training(evidence),
-        "facts": _facts(dossier),
+        "facts": _facts(analysis),
         "why": f"Recommended: {evidence.arm} ({evidence.camp_name}): {evidence.why}.",
         "rests": words.rests_on(evidence),
         "settings": shown,
@@ -80,18 +80,18 @@ def _content(dossier: Dossier) -> dict[str, Any]:
         "expect": words.expectations(evidence),
         "legend": [(arm, style.name, _GLYPHS[style.marker]) for arm, style in looks.items() if style.spoken],
         "hidden": [arm for arm, style in looks.items() if not style.spoken],
-        "arms": _drawn(contest_figures.arms(dossier, state, looks)),
-        "arm_rows": [_arm(dossier, row, looks[row.arm]) for row in evidence.arms],
-        "differences": _drawn(contest_figures.differences(dossier, state, looks)),
+        "arms": _drawn(contest_figures.arms(analysis, looks)),
+        "arm_rows": [_arm(analysis, row, looks[row.arm]) for row in evidence.arms],
+        "differences": _drawn(contest_figures.differences(analysis, looks)),
         "pairs": [_pair(pair) for pair in measured if evidence.arm in (pair.a, pair.b)],
         "other_pairs": [_pair(pair) for pair in measured if evidence.arm not in (pair.a, pair.b)],
-        "curves": _drawn(contest_figures.learning_curves(dossier, looks)),
+        "curves": _drawn(contest_figures.learning_curves(analysis, looks)),
         "peaks": _peaks(evidence),
-        **_search(dossier, looks),
+        **_search(analysis, looks),
         "cost": _cost(evidence),
-        "diverged": [_searched(dossier, row) for row in evidence.arms],
+        "diverged": [_searched(analysis, row) for row in evidence.arms],
         "valid": words.valid_for(evidence),
-        "steps": [_step(step) for step in words.next_steps(evidence)],
+        "steps": [f"`{step.command}` ({step.why})" if step.command else step.why for step in next_steps(evidence)],
         "exports": _exports(evidence),
         "contents": CONTENTS,
         "arm_head": ARM_HEAD,
@@ -100,12 +100,12 @@ def _content(dossier: Dossier) -> dict[str, Any]:
     }
 
 
-def _search(dossier: Dossier, looks: dict[str, Style]) -> dict[str, Any]:
+def _search(analysis: Analysis, looks: dict[str, Style]) -> dict[str, Any]:
     """The figures and rows of what the search taught."""
-    found, ranked = dossier.findings, [row.arm for row in dossier.evidence.arms]
-    budget = search_figures.best_at_budget(dossier, looks)
-    sliced = {arm: search_figures.slices(dossier, arm, looks[arm]) for arm in ranked}
-    unfolded = set(ranked if len(ranked) <= OPEN_ARMS else [dossier.evidence.arm])
+    found, ranked = analysis.findings, [row.arm for row in analysis.evidence.arms]
+    budget = search_figures.best_at_budget(analysis, looks)
+    sliced = {arm: search_figures.slices(analysis, arm, looks[arm]) for arm in ranked}
+    unfolded = set(ranked if len(ranked) <= OPEN_ARMS else [analysis.evidence.arm])
     important = {i.arm: search_figures.importance(i, looks[i.arm]) for i in found.importances if i.shares}
     return {
         "budget": [_panel(arm, [budget[arm]]) for arm in ranked if arm in budget],
@@ -118,7 +118,7 @@ def _search(dossier: Dossier, looks: dict[str, Style]) -> dict[str, Any]:
         "edges": search_words.edge_notes(found),
         "importance": [_panel(arm, [important[arm]]) for arm in ranked if arm in important],
         "importance_notes": search_words.importance_notes(found.importances),
-        "sensitivity": _drawn(search_figures.sensitivity(dossier, looks)),
+        "sensitivity": _drawn(search_figures.sensitivity(analysis, looks)),
         "sensitivity_notes": search_words.sensitivity_notes(found),
         "meaning": {
             "budget": search_words.BUDGET_MEANING,
@@ -146,20 +146,22 @@ def _ticks(text: str) -> Markup:
     return Markup("".join(parts))
 
 
-def _facts(dossier: Dossier) -> list[tuple[str, str, str]]:
+def _facts(analysis: Analysis) -> list[tuple[str, str, str]]:
     """The four figures at the top: label, figure, what it means."""
-    evidence, found = dossier.evidence, dossier.evidence.expected
+    evidence, found = analysis.evidence, analysis.evidence.expected
     span = "" if found.ci_low is None else words.interval(found.ci_low, found.ci_high)
-    seeds = f"{found.n} fresh seeds" if found.source == "confirmation" else "one run of the search, too rosy"
-    gain = evidence.gain("default")
+    seeds = (
+        f"{found.n} fresh seeds" if found.source is ExpectedSource.CONFIRMATION else "one run of the search, too rosy"
+    )
+    gain = evidence.gain(Reference.DEFAULT)
     span_of_gain = f"{_brief(gain.ci_low)} to {_brief(gain.ci_high)}, {gain.n_pairs} pairs"
-    seconds = evidence.cost["train_seconds"] + evidence.cost["eval_seconds"]
+    seconds = evidence.cost.total.train_seconds + evidence.cost.total.eval_seconds
     return [
         (f"expected {evidence.metric}", short(found.value), ", ".join(part for part in (span, seeds) if part)),
         ("gain over the default", "-" if gain.gain is None else f"{gain.gain:+.3g}", gain.reason or span_of_gain),
         (
             "spent",
-            f"{evidence.cost['runs']} runs",
+            f"{evidence.cost.total.runs} runs",
             f"{clock(seconds)} of training and evaluation" if seconds else "their time is not recorded",
         ),
         ("caveats", str(len(evidence.caveats)), "read them below before you rely on this"),
@@ -187,8 +189,8 @@ def _same(brief: str, exact: str) -> bool:
     return brief == exact or exact == f"{brief}.0"
 
 
-def _arm(dossier: Dossier, row: ArmRow, style: Style) -> dict[str, Any]:
-    marks = ["recommended"] if row.arm == dossier.evidence.arm else []
+def _arm(analysis: Analysis, row: ArmRow, style: Style) -> dict[str, Any]:
+    marks = ["recommended"] if row.arm == analysis.evidence.arm else []
     marks += [f"out after {row.dropped_after} seeds"] if row.dropped_after else []
     marks += [f"{row.n_failed} runs failed"] if row.n_failed else []
     marks += [f"{row.n_lost} runs lost"] if row.n_lost else []
@@ -198,7 +200,7 @@ def _arm(dossier: Dossier, row: ArmRow, style: Style) -> dict[str, Any]:
         str(row.n_confirmed),
         short(row.best_value),
         str(row.n_trials),
-        search_words.diverged_share(dossier.findings, row.arm),
+        search_words.diverged_share(analysis.findings, row.arm),
         state,
         short(None if row.seconds_per_step is None else row.seconds_per_step * 1000),
         ", ".join(marks) or "-",
@@ -207,7 +209,6 @@ def _arm(dossier: Dossier, row: ArmRow, style: Style) -> dict[str, Any]:
 
 
 def _pair(pair: Pair) -> tuple[str, ...]:
-    named = {"a": f"{pair.a} better", "b": f"{pair.b} better", "tie": "no practical difference"}
     return (
         f"{pair.a} − {pair.b}",
         "-" if pair.difference is None else f"{pair.difference:+.4g}",
@@ -216,7 +217,7 @@ def _pair(pair: Pair) -> tuple[str, ...]:
         words.bare_p(pair.p_holm),
         short(pair.prob_a_better),
         str(pair.n_pairs),
-        named.get(pair.verdict, "undecided"),
+        words.pair_verdict(pair),
     )
 
 
@@ -230,17 +231,11 @@ def _peaks(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _cost(evidence: Evidence) -> list[tuple[str, ...]]:
-    rows = [(phase, *words.cost_row(row)) for phase, row in evidence.cost["phases"].items() if row["runs"]]
-    return [*rows, ("total", *words.cost_row(evidence.cost))]
+    return [*words.cost_rows(evidence), ("total", *words.cost_row(evidence.cost.total))]
 
 
-def _searched(dossier: Dossier, row: ArmRow) -> tuple[str, ...]:
-    return row.arm, f"{row.full_runs:.3g}", search_words.diverged_share(dossier.findings, row.arm)
-
-
-def _step(step: str) -> str:
-    command, _, rest = step.partition("    ")
-    return f"`{command}` {rest}".strip() if step.startswith("tuner ") else step
+def _searched(analysis: Analysis, row: ArmRow) -> tuple[str, ...]:
+    return row.arm, f"{row.full_runs:.3g}", search_words.diverged_share(analysis.findings, row.arm)
 
 
 def _exports(evidence: Evidence) -> list[tuple[str, str]]:

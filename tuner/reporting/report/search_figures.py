@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.searched.edges import EDGE, Edge
 from tuner.analysis.searched.points import Point, used
 from tuner.analysis.searched.sensitivity import Sensitivity, in_words
@@ -17,7 +18,6 @@ from tuner.config.space import Dimension
 from tuner.config.widened import UPPER
 from tuner.core.records import Outcome
 from tuner.core.values import Scalar, short
-from tuner.reporting.dossier import Dossier
 from tuner.reporting.pictures import scale
 from tuner.reporting.report.svg import (
     INK,
@@ -45,18 +45,18 @@ _CROWD = 200
 _BAD = (Outcome.DIVERGED, Outcome.FAILED)
 
 
-def best_at_budget(dossier: Dossier, styles: Styles) -> dict[str, Picture]:
+def best_at_budget(analysis: Analysis, styles: Styles) -> dict[str, Picture]:
     """Draw the curve of each arm that has one, on one scale, the other arms' medians pale behind it."""
-    curves = [curve for curve in dossier.findings.curves if curve.budgets]
+    curves = [curve for curve in analysis.findings.curves if curve.budgets]
     inner = [v for c in curves for row in (c.median, *(b.worst for b in c.bands)) for v in row if v is not None]
-    low, high = scale(inner, dossier.spec.sign)
-    return {c.arm: Picture(_budget(dossier, c, curves, styles[c.arm], (low, high))) for c in curves}
+    low, high = scale(inner, analysis.records.spec.sign)
+    return {c.arm: Picture(_budget(analysis, c, curves, styles[c.arm], (low, high))) for c in curves}
 
 
 def _budget(
-    dossier: Dossier, curve: TuningCurve, others: Sequence[TuningCurve], style: Style, ends: tuple[float, float]
+    analysis: Analysis, curve: TuningCurve, others: Sequence[TuningCurve], style: Style, ends: tuple[float, float]
 ) -> str:
-    spec = dossier.spec
+    spec = analysis.records.spec
     most = max(curve.budgets[-1], 2)
     with drawing(2.25) as (figure, axes):
         for level, alpha in zip(sorted(CONFIDENCES, reverse=True), (0.12, 0.2), strict=True):
@@ -90,23 +90,23 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
-def slices(dossier: Dossier, arm: str, style: Style) -> list[Picture]:
+def slices(analysis: Analysis, arm: str, style: Style) -> list[Picture]:
     """Draw the values of an arm's trials against each dimension that it searches."""
-    space = dossier.spec.space.arm(arm)
-    points = dossier.findings.points[arm]
+    space = analysis.records.spec.space.arm(arm)
+    points = analysis.findings.points[arm]
     if not any(point.value is not None for point in points):
         return []
-    chosen = next((row.trial for row in dossier.evidence.arms if row.arm == arm), None)
-    touched = {edge.dimension.name: edge for edge in dossier.findings.edges if edge.arm == arm}
+    chosen = next((row.trial for row in analysis.evidence.arms if row.arm == arm), None)
+    touched = {edge.dimension.name: edge for edge in analysis.findings.edges if edge.arm == arm}
     return [
-        Picture(_slice(dossier, arm, d, points, chosen, touched.get(d.name), style))
+        Picture(_slice(analysis, arm, d, points, chosen, touched.get(d.name), style))
         for d in space.dimensions
         if any(point.coordinate(d.name) is not None for point in points)
     ]
 
 
 def _slice(
-    dossier: Dossier,
+    analysis: Analysis,
     arm: str,
     dimension: Dimension,
     points: Sequence[Point],
@@ -114,7 +114,7 @@ def _slice(
     edge: Edge | None,
     style: Style,
 ) -> str:
-    sign = dossier.spec.sign
+    sign = analysis.records.spec.sign
     low, high = _upper_part([p.value for p in points if p.value is not None], sign)
     border = low if sign > 0 else high
     with drawing(2.1, left=0.75, bottom=0.5) as (figure, axes):
@@ -147,9 +147,9 @@ def _slice(
             )
         axes.set_ylim(low, high)
         axes.set_xlabel(dimension.name)
-        axes.set_ylabel(dossier.spec.metric)
+        axes.set_ylabel(analysis.records.spec.metric)
         name = f"slice-{_slug(arm)}-{_slug(dimension.name)}"
-        return inline(figure, name, _slice_said(dossier, arm, dimension, points, edge))
+        return inline(figure, name, _slice_said(analysis, arm, dimension, points, edge))
 
 
 def _upper_part(values: Sequence[float], sign: int) -> tuple[float, float]:
@@ -210,9 +210,9 @@ def _shade(axes: Axes, edge: Edge) -> None:
     axes.text(x, 1.0, f"{edge.side} edge", transform=axes.transAxes, ha=side, va="bottom", fontsize=8.5, color=INK)
 
 
-def _slice_said(dossier: Dossier, arm: str, dimension: Dimension, points: Sequence[Point], edge: Edge | None) -> str:
+def _slice_said(analysis: Analysis, arm: str, dimension: Dimension, points: Sequence[Point], edge: Edge | None) -> str:
     bad = sum(point.outcome in _BAD for point in points)
-    text = f"{dossier.spec.metric} of {len(points)} trials of {arm} against {dimension.name}, {dimension}"
+    text = f"{analysis.records.spec.metric} of {len(points)} trials of {arm} against {dimension.name}, {dimension}"
     text += f"; {bad} diverged or failed" if bad else ""
     return text + (f"; the finalist lies at the {edge.side} edge" if edge else "") + "."
 
@@ -232,12 +232,12 @@ def importance(found: Importance, style: Style) -> Picture:
         return Picture(inline(figure, f"importance-{_slug(found.arm)}", f"Importance within {found.arm}: {told}."))
 
 
-def sensitivity(dossier: Dossier, styles: Styles) -> Picture | None:
+def sensitivity(analysis: Analysis, styles: Styles) -> Picture | None:
     """Draw for each arm the range of rates searched, and in it the range in which good trials lie; None without any."""
-    rows = [row for row in dossier.findings.sensitivities if row.decades is not None]
+    rows = [row for row in analysis.findings.sensitivities if row.decades is not None]
     if not rows:
         return None
-    spans = {row.arm: _searched(dossier, row) for row in rows}
+    spans = {row.arm: _searched(analysis, row) for row in rows}
     low, high = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
     names = [f"{row.arm}\n{_brief(row.name)}" for row in rows]
     with drawing(0.6 + 0.5 * len(rows), left=margin(names)) as (figure, axes):
@@ -266,8 +266,8 @@ def _rates(axes: Axes, y: int, row: Sensitivity, span: tuple[float, float], styl
         axes.plot([row.best * 10**row.cliff], [y], "x", color=INK, markersize=6, mew=1.4)
 
 
-def _searched(dossier: Dossier, row: Sensitivity) -> tuple[float, float]:
-    dimension = dossier.spec.space.arm(row.arm).dimension(row.name)
+def _searched(analysis: Analysis, row: Sensitivity) -> tuple[float, float]:
+    dimension = analysis.records.spec.space.arm(row.arm).dimension(row.name)
     assert dimension is not None
     return dimension.low, dimension.high
 

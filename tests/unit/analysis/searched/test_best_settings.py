@@ -11,6 +11,7 @@ from analysis.records import Book, make_spec
 from tuner.analysis.searched.best_settings import BEST, best_settings, started_from
 from tuner.config.initial_settings import InitialSetting
 from tuner.core.records import Horizon, Outcome, Source, TrialRecord
+from tuner.study_records import StudyRecords
 
 VALUES: dict[str, list[float | Outcome]] = {
     "sgdm": [0.5, 0.9, 0.7, Outcome.DIVERGED, 0.8, 0.6],
@@ -23,7 +24,7 @@ def book(**changes: Any) -> Book:
 
 
 def best(found: Book, *families: str, workload: str = "my.work:Load") -> tuple[InitialSetting, ...]:
-    return best_settings(found.spec, found.trials, found.runs, families or ("sgdm", "adamw"), workload)
+    return best_settings(found.records, families or ("sgdm", "adamw"), workload)
 
 
 def indices(settings: tuple[InitialSetting, ...]) -> list[str]:
@@ -86,7 +87,7 @@ def test_what_belongs_to_a_workload_stays_with_it(workload: str, kept: dict[str,
 def test_what_a_study_started_from_is_counted_by_what_was_tried() -> None:
     settings = [entry.to_json() for entry in best(book())]
     spec = make_spec(initial_settings=settings, warm_start=["toy-1", "other"])
-    assert started_from(spec, []) == {"toy-1": 0, "other": 0}
+    assert started_from(StudyRecords.of(spec, [], [])) == {"toy-1": 0, "other": 0}
     named = [{**entry, "origin": entry["origin"].replace("study toy,", "study toy-1,")} for entry in settings]
     spec = make_spec(initial_settings=named, warm_start=["toy-1", "other"])
     tried = [
@@ -95,5 +96,5 @@ def test_what_a_study_started_from_is_counted_by_what_was_tried() -> None:
         for i, setting in enumerate(arm.initial_settings[:3])
     ]
     assert [trial.source for trial in tried].count(Source.EARLIER) == 3
-    assert started_from(spec, tried) == {"toy-1": 3, "other": 0}
-    assert started_from(make_spec(), tried) == {}
+    assert started_from(StudyRecords.of(spec, tried, [])) == {"toy-1": 3, "other": 0}
+    assert started_from(StudyRecords.of(make_spec(), tried, [])) == {}

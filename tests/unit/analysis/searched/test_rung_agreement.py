@@ -7,12 +7,13 @@ from analysis.records import Book, make_spec, started
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.caveats import caveats_of
-from tuner.analysis.findings import findings
 from tuner.analysis.searched.rung_agreement import RungAgreement, best_known, rank_correlation, rung_agreements
 from tuner.analysis.verdict.contest import contest
 from tuner.analysis.verdict.family import FamilyVerdict
-from tuner.core.records import Outcome
+from tuner.analysis.verdict.kinds import VerdictKind
+from tuner.core.records import Horizon, Outcome
 
 
 def both(short: list[float], full: list[float | Outcome], **changes: object) -> Book:
@@ -25,14 +26,14 @@ def both(short: list[float], full: list[float | Outcome], **changes: object) -> 
 
 
 def of(book: Book) -> RungAgreement:
-    (row,) = rung_agreements(book.spec, book.runs)
+    (row,) = rung_agreements(book.records)
     return row
 
 
 class TestAgreement:
     def test_of_the_settings_on_both(self) -> None:
         row = of(both([0.1, 0.2, 0.3, 0.4, 0.9], [0.5, 0.6, 0.7, 0.8]))
-        assert row == RungAgreement("sgdm", "1 epochs", "3 epochs", 4, 1.0)
+        assert row == RungAgreement("sgdm", Horizon(1, "epochs"), Horizon(3, "epochs"), 4, 1.0)
         assert of(both([0.1, 0.2, 0.3, 0.4], [0.8, 0.7, 0.6, 0.5])).correlation == -1.0
 
     def test_a_full_run_that_diverged_is_the_worst(self) -> None:
@@ -54,8 +55,8 @@ class TestAgreement:
 
     def test_there_is_none_where_every_run_is_a_full_one(self) -> None:
         book = started(fidelity="full")
-        assert rung_agreements(book.spec, book.runs) == ()
-        assert findings(book.spec, book.trials, book.runs, None, ()).to_json()["rungs"] == []
+        assert rung_agreements(book.records) == ()
+        assert Analysis(book.records).findings.to_json()["rungs"] == []
 
     def test_the_rung_that_tells_most(self) -> None:
         rows = [RungAgreement("a", h, "9", n, 0.5) for h, n in (("1", 4), ("2", 6), ("3", 6), ("4", 1))]
@@ -74,8 +75,8 @@ def test_a_rank_correlation_is_symmetric_and_within_one(pairs: list[tuple[int, i
 
 def test_the_caveat_says_where_the_short_horizon_lies() -> None:
     def codes(book: Book) -> dict[str, str]:
-        state = contest(book.spec, book.trials, book.runs)
-        found = caveats_of(book.spec, book.trials, book.runs, state, FamilyVerdict("not_assessed", "one arm"))
+        state = contest(book.records)
+        found = caveats_of(book.records, state, FamilyVerdict(VerdictKind.NOT_ASSESSED, "one arm"))
         return {c.code: c.text for c in found}
 
     lies = codes(both([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.6, 0.5, 0.9, 0.3, 0.7, 0.8]))

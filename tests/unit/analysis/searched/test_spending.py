@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from analysis.records import Book, make_spec
 
-from tuner.analysis.recommend import recommend
-from tuner.analysis.searched.spending import equally_paid, exhausted, in_full_runs, smallest, spent
+from tuner.analysis.analysis import Analysis
+from tuner.analysis.searched.spending import equally_paid, exhausted, in_full_runs, smallest
 from tuner.analysis.verdict.finalists import finalists
 from tuner.core.records import Outcome, Phase, RunRecord, RunRequest, Source, State
+from tuner.study_records import StudyRecords
 
 NINE = {"horizon": {"epochs": 9}, "budget": {"trials_per_arm": 4}}
 RUNGS = (1, 3, 9)
@@ -42,27 +43,27 @@ def pruned(run: RunRecord, step: int) -> RunRecord:
 class TestSpent:
     def test_a_run_costs_its_share_of_the_horizon(self) -> None:
         book = climb({"sgdm": [(0, 1, 0.5), (1, 1, 0.6), (1, 3, 0.7), (1, 9, 0.9)], "adamw": [(0, 9, 0.8)]})
-        assert spent(book.spec, book.runs) == pytest.approx({"sgdm": 2 / 9 + 1 / 3 + 1, "adamw": 1.0})
+        assert book.records.spent == pytest.approx({"sgdm": 2 / 9 + 1 / 3 + 1, "adamw": 1.0})
 
     def test_nobody_gets_a_refund(self) -> None:
         book = climb({"sgdm": [(0, 9, Outcome.DIVERGED), (1, 9, Outcome.FAILED), (2, 9, Outcome.LOST)]})
-        assert spent(book.spec, book.runs) == {"sgdm": 3.0, "adamw": 0.0}
+        assert book.records.spent == {"sgdm": 3.0, "adamw": 0.0}
 
     def test_a_pruned_run_costs_what_it_trained(self) -> None:
         book = climb({"sgdm": [(0, 9, 0.5), (1, 9, 0.4)]}, fidelity="prune")
         book.runs[1] = pruned(book.runs[1], step=30)
-        assert spent(book.spec, book.runs)["sgdm"] == pytest.approx(1 + 30 / 90)
+        assert book.records.spent["sgdm"] == pytest.approx(1 + 30 / 90)
 
     def test_the_same_setting_is_paid_once(self) -> None:
         book = climb({"sgdm": [(0, 9, 0.5), (1, 9, 0.5)]})
         book.runs[1] = replace(book.runs[1], spec=replace(book.runs[1].spec, setting=book.runs[0].spec.setting))
-        assert spent(book.spec, book.runs)["sgdm"] == 1.0
+        assert book.records.spent["sgdm"] == 1.0
 
     def test_only_the_search_and_what_has_ended_counts(self) -> None:
         book = climb({"sgdm": [(0, 9, 0.5), (1, 9, 0.4)]})
         book.runs[1] = RunRecord(book.runs[1].spec, State.RUNNING, 1)
         book.end(RunRequest("sgdm", 0, Phase.CONFIRM, 77), 0.5)
-        assert spent(book.spec, book.runs)["sgdm"] == 1.0
+        assert book.records.spent["sgdm"] == 1.0
 
     @pytest.mark.parametrize(
         ("changes", "counted"),
@@ -88,38 +89,38 @@ def cut(**changes: object) -> Book:
 class TestEqualBudgets:
     def test_equal_arms_compete_with_all_they_have(self) -> None:
         book = climb({"sgdm": [(0, 9, 0.5), (1, 9, 0.6)], "adamw": [(0, 9, 0.5), (1, 1, 0.1)]})
-        assert equally_paid(book.spec, book.runs) == book.runs
+        assert equally_paid(book.records) == book.runs
 
     def test_a_cut_search_compares_what_every_budget_reached(self) -> None:
         book = cut()
-        assert smallest(book.spec, book.runs) == pytest.approx(10 / 9)
-        mine = [run.run_id for run in equally_paid(book.spec, book.runs) if run.spec.arm == "sgdm"]
+        assert smallest(book.records) == pytest.approx(10 / 9)
+        mine = [run.run_id for run in equally_paid(book.records) if run.spec.arm == "sgdm"]
         assert [run_id.split(".")[1] for run_id in mine] == ["0000", "0000"], "the third came to 2.11, 1 more"
-        assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 0, "adamw": 0}
+        assert finalists(book.records) == {"sgdm": 0, "adamw": 0}
 
     def test_the_order_is_that_in_which_runs_were_handed_out(self) -> None:
         book = cut()
         book.runs[4] = replace(book.runs[4], started_at=0.5)
-        assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 3, "adamw": 0}
+        assert finalists(book.records) == {"sgdm": 3, "adamw": 0}
 
     def test_it_is_said(self) -> None:
         book = cut()
-        texts = {c.code: c.text for c in recommend(book.spec, book.trials, book.runs).caveats}
+        texts = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
         assert texts["budget_cut"] == "The search ended early: 1.11 of 4 full runs' worth of each arm compete."
         book = cut(budget={"hours": 1})
-        texts = {c.code: c.text for c in recommend(book.spec, book.trials, book.runs).caveats}
+        texts = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
         assert "Only the first 1.11 full runs' worth of each arm compete" in texts["budget_cut"]
 
     def test_nothing_is_said_of_a_budget_that_was_spent(self) -> None:
         book = climb({arm: [(i, 9, 0.5 + i / 10) for i in range(4)] for arm in ("sgdm", "adamw")})
-        codes = {c.code for c in recommend(book.spec, book.trials, book.runs).caveats}
+        codes = {c.code for c in Analysis(book.records).evidence.caveats}
         assert not codes & {"budget_cut", "settings_exhausted", "unequal_budgets", "short_horizon_lies"}
 
     def test_an_arm_that_ran_out_of_settings_sets_no_limit(self) -> None:
         book = climb({"sgdm": [(i, 9, 0.5 + i / 10) for i in range(4)], "adamw": [(0, 9, 0.8)]})
-        assert exhausted(book.spec, book.runs) == ("adamw",)
-        assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 3, "adamw": 0}
-        caveats = {c.code: c.text for c in recommend(book.spec, book.trials, book.runs).caveats}
+        assert exhausted(book.records) == ("adamw",)
+        assert finalists(book.records) == {"sgdm": 3, "adamw": 0}
+        caveats = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
         assert "adamw (after 1)" in caveats["settings_exhausted"]
         assert "budget_cut" not in caveats
 
@@ -127,18 +128,18 @@ class TestEqualBudgets:
         book = climb({"sgdm": [(i, 9, 0.5 + i / 10) for i in range(4)], "adamw": [(0, 9, 0.8), (1, 9, 0.1)]})
         late = [run for run in book.runs if run.spec.arm == "adamw"]
         runs = [*book.runs[:4], *(replace(run, started_at=run.started_at + 10) for run in late)]
-        assert exhausted(book.spec, runs) == ()
+        assert exhausted(StudyRecords.of(book.spec, (), runs)) == ()
         runs = [*book.runs[:5], RunRecord(late[1].spec, State.RUNNING, 1, started_at=2.0)]
-        assert exhausted(book.spec, runs) == ()
-        assert finalists(book.spec, book.trials, runs) == {"sgdm": 0, "adamw": 0}
+        assert exhausted(StudyRecords.of(book.spec, (), runs)) == ()
+        assert finalists(StudyRecords.of(book.spec, book.trials, runs)) == {"sgdm": 0, "adamw": 0}
 
 
 class TestABudgetThatMoves:
     def test_all_compete_and_the_claim_is_about_settings(self) -> None:
         book = cut(allocation="optimise")
-        assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 3, "adamw": 0}
+        assert finalists(book.records) == {"sgdm": 3, "adamw": 0}
         book.confirm({"sgdm": [0.9 + i / 1000 for i in range(10)], "adamw": [0.5 + i / 1000 for i in range(10)]})
-        found = recommend(book.spec, book.trials, book.runs)
+        found = Analysis(book.records).evidence
         (text,) = [c.text for c in found.caveats if c.code == "unequal_budgets"]
         assert text.startswith("sgdm got 4.11, adamw 1.11 full runs' worth: the claim is about these settings")
         assert (found.verdict.kind, found.family.kind) == ("winner", "not_assessed")
@@ -146,7 +147,7 @@ class TestABudgetThatMoves:
 
     def test_the_evidence_has_what_each_arm_cost(self) -> None:
         book = cut()
-        document = recommend(book.spec, book.trials, book.runs).to_json()["studies"][0]
+        document = Analysis(book.records).evidence.to_json()["studies"][0]
         assert {row["arm"]: round(row["full_runs"], 3) for row in document["arms"]} == {"sgdm": 4.111, "adamw": 1.111}
         assert document["cost"]["phases"]["explore"]["full_runs"] == pytest.approx(5 + 2 / 9)
         assert document["cost"]["full_runs"] == pytest.approx(5 + 2 / 9)

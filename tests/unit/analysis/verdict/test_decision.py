@@ -12,8 +12,8 @@ from analysis.simulated import simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.evidence import Evidence
-from tuner.analysis.recommend import recommend
 from tuner.analysis.verdict.advice import chance, search_seeds
 from tuner.analysis.verdict.contest import contest
 from tuner.core.errors import NoEvidence
@@ -30,7 +30,7 @@ seed_values = st.lists(
 
 def judge(a: Values, b: Values, arms: tuple[str, str] = ("sgdm", "adamw"), **changes: object) -> Evidence:
     book = started(arms, **changes).confirm({arms[0]: a, arms[1]: b})
-    return recommend(book.spec, book.trials, book.runs)
+    return Analysis(book.records).evidence
 
 
 def spread(mean: float, n: int = 10, scale: float = 0.004, seed: int = 0) -> list[float]:
@@ -59,7 +59,7 @@ class TestKinds:
             book = Book(book.spec, step_seconds=book.step_seconds)
             book.search(dict.fromkeys(("adam", "adamw"), (0.9, 0.91, 0.95, 0.93)))
             book.confirm({arm: spread(0.95) for arm in ("adam", "adamw")})
-            assert recommend(book.spec, book.trials, book.runs).arm == fast
+            assert Analysis(book.records).evidence.arm == fast
 
     def test_inconclusive_says_how_many_seeds_would_settle_it(self) -> None:
         found = judge(spread(0.9525), spread(0.95, seed=1))
@@ -77,7 +77,7 @@ class TestKinds:
 
     def test_nothing_confirmed(self) -> None:
         book = started(confirmation={"max_runs": 0})
-        found = recommend(book.spec, book.trials, book.runs)
+        found = Analysis(book.records).evidence
         assert found.verdict.kind == "inconclusive"
         assert found.expected.source == "search"
         assert "not_confirmed" in {c.code for c in found.caveats}
@@ -85,7 +85,7 @@ class TestKinds:
     def test_no_completed_run(self) -> None:
         book = Book(make_spec()).search({"sgdm": (BAD,), "adamw": (BAD,)})
         with pytest.raises(NoEvidence, match="2 diverged"):
-            recommend(book.spec, book.trials, book.runs)
+            _ = Analysis(book.records).evidence
 
     def test_identical_runs_tie(self) -> None:
         found = judge([0.9] * 10, [0.9] * 10)
@@ -101,7 +101,7 @@ class TestKinds:
     def test_three_arms_the_best_must_beat_both(self) -> None:
         book = started(("sgdm", "adamw", "nag"))
         book.confirm({"sgdm": spread(0.96), "adamw": spread(0.90, seed=1), "nag": spread(0.9585, seed=2)})
-        found = recommend(book.spec, book.trials, book.runs)
+        found = Analysis(book.records).evidence
         assert found.verdict.kind == "inconclusive"
         by_name = {(p.a, p.b): p.verdict for p in found.pairs}
         assert by_name["sgdm", "adamw"] == "a"
@@ -176,7 +176,7 @@ class TestSymmetries:
         book = Book(make_spec(metric={"name": "val_accuracy", "direction": "minimize"}))
         book.search(dict.fromkeys(("sgdm", "adamw"), (-0.9, -0.91, -0.95, -0.93)))
         book.confirm({"sgdm": minus(a), "adamw": minus(b)})
-        two = recommend(book.spec, book.trials, book.runs)
+        two = Analysis(book.records).evidence
         assert (one.verdict.kind, one.verdict.arm) == (two.verdict.kind, two.verdict.arm)
         assert one.verdict.seeds_needed == two.verdict.seeds_needed
         p, q = one.pairs[0], two.pairs[0]
@@ -193,10 +193,10 @@ class TestSymmetries:
         self, rows: list[tuple[float | Outcome, float | Outcome]], order: random.Random
     ) -> None:
         book = started().confirm({"sgdm": [x for x, _ in rows], "adamw": [y for _, y in rows]})
-        before = recommend(book.spec, book.trials, book.runs).to_json()
+        before = Analysis(book.records).evidence.to_json()
         order.shuffle(book.runs)
         order.shuffle(book.trials)
-        assert recommend(book.spec, book.trials, book.runs).to_json() == before
+        assert Analysis(book.records).evidence.to_json() == before
 
     @given(st.floats(-10, 10), st.floats(-10, 10), st.integers(1, 20))
     @settings(max_examples=25, deadline=None)
@@ -214,7 +214,7 @@ class TestTheRuleOnManyStudies:
             rows = draws[:, study]
             book = started(("sgdm", "adamw", "nag"))
             book.confirm(dict(zip(("sgdm", "adamw", "nag"), rows.tolist(), strict=True)))
-            state = contest(book.spec, book.trials, book.runs)
+            state = contest(book.records)
             assert simulate(rows[:, None, :])[state.kind] == 1.0
 
     def test_the_advice_holds_what_it_promises(self) -> None:
@@ -254,7 +254,7 @@ class TestEvidence:
             t if (t.arm, t.index) != ("adamw", 2) else type(t)(t.arm, 2, t.source, t.setting, low) for t in book.trials
         ]
         book.confirm({"sgdm": spread(0.9), "adamw": spread(0.95, seed=1)})
-        texts = [c.text for c in recommend(book.spec, book.trials, book.runs).caveats if c.code == "edge_of_range"]
+        texts = [c.text for c in Analysis(book.records).evidence.caveats if c.code == "edge_of_range"]
         assert len(texts) == 1
         assert texts[0].startswith("learning_rate")
         assert "lower edge" in texts[0]
@@ -265,26 +265,26 @@ class TestEvidence:
         edges = dict(trial.coordinates) | {"training.label_smoothing": 0.0, "training.clip_norm": 0.1}
         book.trials = [replace(t, coordinates=edges) if t is trial else t for t in book.trials]
         book.confirm({"sgdm": spread(0.9), "adamw": spread(0.95, seed=1)})
-        texts = [c.text for c in recommend(book.spec, book.trials, book.runs).caveats if c.code == "edge_of_range"]
+        texts = [c.text for c in Analysis(book.records).evidence.caveats if c.code == "edge_of_range"]
         assert [text.split(" = ")[0] for text in texts] == ["training.clip_norm"]
 
     def test_a_schedule_that_followed_the_metric_is_named(self) -> None:
         book = started(space={**SPACE, "schedule": {"kind": "plateau", "signal": "validation"}})
         book.confirm({"sgdm": spread(0.9), "adamw": spread(0.95, seed=1)})
-        found = [c for c in recommend(book.spec, book.trials, book.runs).caveats if c.code == "schedule_follows_metric"]
+        found = [c for c in Analysis(book.records).evidence.caveats if c.code == "schedule_follows_metric"]
         assert [c.text.split(":")[0] for c in found] == ["sgdm follows validation", "adamw follows validation"]
         assert "takes part in training" in found[0].text
 
     def test_many_diverged_failed_and_cut(self) -> None:
         book = Book(make_spec()).search({"sgdm": (0.9, BAD, BAD), "adamw": (0.8, Outcome.FAILED, 0.7)})
-        codes = [c.code for c in recommend(book.spec, book.trials, book.runs).caveats]
+        codes = [c.code for c in Analysis(book.records).evidence.caveats]
         assert {"many_diverged", "failed_runs", "budget_cut", "one_search_only"} <= set(codes)
         assert len(codes) == len(set(codes))
 
     def test_unequal_camps_and_capped_seeds(self) -> None:
         book = started(("sgdm", "adamw", "nag"), confirmation={"max_runs": 9})
         book.confirm({arm: spread(0.9, 3, seed=i) for i, arm in enumerate(("sgdm", "adamw", "nag"))})
-        codes = {c.code for c in recommend(book.spec, book.trials, book.runs).caveats}
+        codes = {c.code for c in Analysis(book.records).evidence.caveats}
         assert {"unequal_camps", "seeds_capped", "few_seeds", "references_capped"} <= codes
 
     def test_a_real_but_small_difference_is_called_small(self) -> None:

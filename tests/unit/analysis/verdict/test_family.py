@@ -13,7 +13,7 @@ from analysis.records import Book, make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.analysis.recommend import recommend
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.verdict.family import (
     FamilyVerdict,
     curve_weights,
@@ -32,7 +32,7 @@ def judged(
     values: dict[str, Sequence[float | Outcome]], fresh: dict[str, Sequence[float]], **changes: object
 ) -> FamilyVerdict:
     book = Book(make_spec(tuple(values), budget={"trials_per_arm": 6}, **changes)).search(values).confirm(fresh)
-    return recommend(book.spec, book.trials, book.runs).family
+    return Analysis(book.records).evidence.family
 
 
 def spread(mean: float, seed: int = 0) -> list[float]:
@@ -123,7 +123,7 @@ class TestTheVerdict:
         book = Book(make_spec(budget={"trials_per_arm": 6})).search({"sgdm": GOOD, "adamw": POOR})
         book.trials = [replace(t, source=Source.MODEL) if t.index > 3 else t for t in book.trials]
         book.confirm({"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
-        found = recommend(book.spec, book.trials, book.runs)
+        found = Analysis(book.records).evidence
         assert found.family.kind == "not_assessed"
         assert "one_search_only" in {c.code for c in found.caveats}
 
@@ -133,7 +133,7 @@ class TestTheVerdict:
         brief = replace(run.spec, horizon=replace(book.spec.horizon, amount=1))
         book.runs = [replace(r, spec=brief) if r is run else r for r in book.runs]
         book.confirm({"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
-        found = recommend(book.spec, book.trials, book.runs).family
+        found = Analysis(book.records).evidence.family
         assert found.kind == "not_assessed"
         assert "chosen by their first part" in found.reason
 

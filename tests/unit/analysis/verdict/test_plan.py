@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from analysis.records import Book, make_spec, started
 
-from tuner.analysis.recommend import recommend
+from tuner.analysis.analysis import Analysis
 from tuner.analysis.statistics.estimates import pooled_sd
 from tuner.analysis.verdict.finalists import competing, finalists
+from tuner.analysis.verdict.kinds import Reference
 from tuner.analysis.verdict.plan import next_runs, plan_cost
 from tuner.core.records import Outcome, Phase, RunRequest, Source, State
 
@@ -29,31 +30,31 @@ def phases(batches: list[tuple[RunRequest, ...]]) -> Counter[Phase]:
 class TestFinalists:
     def test_the_best_completed_trial_of_each_arm_the_earlier_on_equal_values(self) -> None:
         book = Book(make_spec()).search({"sgdm": (0.9, 0.95, 0.95, 0.1), "adamw": (0.7, Outcome.DIVERGED, 0.6, 0.5)})
-        assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 1, "adamw": 0}
+        assert finalists(book.records) == {"sgdm": 1, "adamw": 0}
 
     def test_less_is_better_when_minimizing(self) -> None:
         book = Book(make_spec(metric={"name": "loss", "direction": "minimize"}))
         book.search({"sgdm": (0.9, 0.2, 0.3), "adamw": (0.7, 0.8, 0.1)})
-        assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 1, "adamw": 2}
+        assert finalists(book.records) == {"sgdm": 1, "adamw": 2}
 
     def test_only_as_many_proposals_compete_as_every_arm_had(self) -> None:
         book = Book(make_spec(fidelity="full")).search({"sgdm": (0.9, 0.8, 0.99), "adamw": (0.7, Outcome.LOST)})
-        assert competing(book.spec, book.runs) == 2
-        assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 0, "adamw": 0}
+        assert competing(book.records) == 2
+        assert finalists(book.records) == {"sgdm": 0, "adamw": 0}
 
     def test_an_arm_without_a_completed_run_has_none(self) -> None:
         book = Book(make_spec()).search({"sgdm": (0.9, 0.8), "adamw": (Outcome.DIVERGED, Outcome.FAILED)})
-        assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 0}
+        assert finalists(book.records) == {"sgdm": 0}
 
     def test_an_arm_that_was_never_served_does_not_stop_the_others(self) -> None:
         book = Book(make_spec()).search({"sgdm": (0.9, 0.95)})
-        assert finalists(book.spec, book.trials, book.runs) == {"sgdm": 1}
+        assert finalists(book.records) == {"sgdm": 1}
 
     def test_shorter_horizons_do_not_count(self) -> None:
         book = Book(make_spec()).search({"sgdm": (0.9, 0.95), "adamw": (0.5, 0.6)})
         short = replace(book.runs[1].spec, horizon=replace(book.spec.horizon, amount=1))
         book.runs[1] = replace(book.runs[1], spec=short)
-        assert finalists(book.spec, book.trials, book.runs)["sgdm"] == 0
+        assert finalists(book.records)["sgdm"] == 0
 
 
 class TestTheWholeWay:
@@ -61,7 +62,7 @@ class TestTheWholeWay:
         book = started()
         batches = book.follow(noisy(sgdm=0.95, adamw=0.90))
         assert [len(batch) for batch in batches] == [14, 7, 1]
-        assert recommend(book.spec, book.trials, book.runs).verdict.arm == "sgdm"
+        assert Analysis(book.records).evidence.verdict.arm == "sgdm"
 
     def test_a_close_case_goes_to_the_last_look(self) -> None:
         book = started()
@@ -90,7 +91,7 @@ class TestTheWholeWay:
         book = started(("sgdm",))
         batches = book.follow(noisy(sgdm=0.95))
         assert phases(batches) == {Phase.CONFIRM: 10, Phase.REFERENCE: 10, Phase.TEST: 1}
-        assert recommend(book.spec, book.trials, book.runs).verdict.kind == "single"
+        assert Analysis(book.records).evidence.verdict.kind == "single"
 
     def test_the_order_of_rows_changes_nothing(self) -> None:
         book = started()
@@ -126,7 +127,7 @@ class TestExtending:
         asked = more.asked()
         assert len(asked) == 12
         assert not {r.seed for r in asked} & {r.seed for batch in before for r in batch}
-        assert asked[0].seed == more.spec.confirm_seed(finalists(more.spec, more.trials, more.runs), 10)
+        assert asked[0].seed == more.spec.confirm_seed(finalists(more.records), 10)
 
     def test_a_settled_case_needs_no_more(self) -> None:
         book = started()
@@ -144,7 +145,7 @@ class TestExtending:
         asked = book.asked()
         assert len(asked) == 14
         assert not {r.seed for r in asked} & before
-        assert recommend(book.spec, book.trials, book.runs).expected.source == "search"
+        assert Analysis(book.records).evidence.expected.source == "search"
 
 
 class TestReferences:
@@ -161,27 +162,27 @@ class TestReferences:
         book = started(("sgdm", "nag"), current=CURRENT)
         book.propose("current", 0, Source.CURRENT, book.spec.current)
         book.follow(noisy(sgdm=0.95, nag=0.90, current=0.93))
-        evidence = recommend(book.spec, book.trials, book.runs)
-        assert evidence.gain("current").gain == pytest.approx(0.02, abs=0.005)
+        evidence = Analysis(book.records).evidence
+        assert evidence.gain(Reference.CURRENT).gain == pytest.approx(0.02, abs=0.005)
         assert {row.arm for row in evidence.arms} == {"sgdm", "nag"}
 
     def test_a_reference_that_is_the_finalist_costs_nothing(self) -> None:
         book = Book(make_spec()).search({"sgdm": (0.99, 0.9, 0.9, 0.9), "adamw": (0.9, 0.95, 0.9, 0.9)})
         batches = book.follow(noisy(sgdm=0.99, adamw=0.9))
         assert phases(batches)[Phase.REFERENCE] == 0
-        gain = recommend(book.spec, book.trials, book.runs).gain("default")
+        gain = Analysis(book.records).evidence.gain(Reference.DEFAULT)
         assert (gain.gain, gain.n_pairs) == (0.0, 0)
         assert "same setting" in gain.reason
 
     def test_confirmation_runs_of_a_loser_serve_as_reference(self) -> None:
         book = started(current=CURRENT)
-        index = finalists(book.spec, book.trials, book.runs)["adamw"]
+        index = finalists(book.records)["adamw"]
         book.trials = [
             replace(t, source=Source.CURRENT) if (t.arm, t.index) == ("adamw", index) else t for t in book.trials
         ]
         batches = book.follow(noisy(sgdm=0.95, adamw=0.90))
         assert {(r.arm, r.trial) for r in batches[1]} == {("sgdm", 0)}
-        assert recommend(book.spec, book.trials, book.runs).gain("current").n_pairs == 7
+        assert Analysis(book.records).evidence.gain(Reference.CURRENT).n_pairs == 7
 
     def test_switched_off(self) -> None:
         book = started(confirmation={"references": False, "test": False})
@@ -202,7 +203,7 @@ class TestTheNoise:
     def test_their_noise_is_the_smallest_effect_and_nothing_else(self) -> None:
         book = started(confirmation={"noise_seeds": 4})
         book.follow(noisy(sgdm=0.95, adamw=0.951))
-        found = recommend(book.spec, book.trials, book.runs)
+        found = Analysis(book.records).evidence
         groups = [
             np.array([run.value for run in book.runs if run.spec.phase is Phase.NOISE and run.spec.arm == arm])
             for arm in ("sgdm", "adamw")
@@ -211,7 +212,7 @@ class TestTheNoise:
         assert found.min_effect_source == "outside"
         assert "min_effect_assumed" in {c.code for c in found.caveats}
         quiet = Book(book.spec, book.trials, [run for run in book.runs if run.spec.phase is not Phase.NOISE])
-        without = recommend(quiet.spec, quiet.trials, quiet.runs)
+        without = Analysis(quiet.records).evidence
         assert (without.pairs[0].difference, without.pairs[0].p) == (found.pairs[0].difference, found.pairs[0].p)
         assert without.min_effect_source == "comparison"
         assert "min_effect_from_comparison" in {c.code for c in without.caveats}
@@ -262,7 +263,7 @@ class TestTheCap:
 
 def test_nothing_is_asked_of_a_study_without_results() -> None:
     book = Book(make_spec()).search({"sgdm": (Outcome.DIVERGED,), "adamw": (Outcome.FAILED,)})
-    assert next_runs(book.spec, book.trials, book.runs) == ()
+    assert next_runs(book.records) == ()
 
 
 def test_a_run_in_training_is_not_asked_for_twice() -> None:
