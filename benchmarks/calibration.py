@@ -20,11 +20,11 @@ import numpy as np
 
 from tuner.analysis.analysis import Analysis
 from tuner.analysis.statistics.estimates import Array
-from tuner.analysis.statistics.power import POWER, SHAPES, WIN, judge, seeds_at, seeds_for, shift_for
 from tuner.analysis.verdict.advice import MOST, clear, search_seeds
 from tuner.analysis.verdict.family import permutation_test
 from tuner.analysis.verdict.finalists import finalists
 from tuner.analysis.verdict.looks import extension_level, looks_for
+from tuner.analysis.verdict.power import POWER, SHAPES, WIN, judge, seeds_at, seeds_for, shift_for
 from tuner.config.documents import Section
 from tuner.config.spec import StudySpec, read_spec
 from tuner.core.records import Horizon, Outcome, Phase, RunRecord, RunResult, RunSpec, Source, State, TrialRecord

@@ -62,11 +62,12 @@ def main() -> None:
         study: Any = session.study
         for name in ("ask", "observe", "tell"):
             setattr(study, name, timed(spent, name, getattr(study, name)))
-        study._ledger.finish = timed(spent, "tell: SQL", study._ledger.finish)
-        study._ledger.add_trial = timed(spent, "ask: SQL", study._ledger.add_trial)
-        study._teach = timed(spent, "tell: Optuna", study._teach)
+        ledger: Any = session.ledger
+        ledger.finish = timed(spent, "tell: SQL", ledger.finish)
+        ledger.add_trial = timed(spent, "ask: SQL", ledger.add_trial)
         for arm in study._arms.values():
             arm.propose = timed(spent, "ask: Optuna", arm.propose)
+            arm.tell = timed(spent, "tell: Optuna", arm.tell)
         session.run()
         runs = sorted((run.result for run in study.snapshot().runs), key=lambda result: result.started_at)
     steady = runs[len(runs) // 4 :]

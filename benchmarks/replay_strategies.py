@@ -21,8 +21,9 @@ from tuner.config.spec import Budget, Resources, StudySpec
 from tuner.core.ports import RunSource, Signal
 from tuner.core.records import Assignment, Outcome, RunResult
 from tuner.core.values import derive_seed
-from tuner.search.arm import distribution, open_arm
+from tuner.search.arm import open_arm
 from tuner.search.cube import Cube
+from tuner.search.samplers import distribution
 from tuner.storage.ledger import Ledger
 from tuner.study import Study
 
@@ -158,7 +159,7 @@ def _drive(spec: StudySpec, table: Table, executor: TableExecutor, folder: Path)
         for arm in spec.arms
     ]
     try:
-        executor.run(Study(spec, ledger, lease, arms, lambda *_: (), folder))
+        executor.run(Study(spec, ledger, lease, arms, lambda _: (), folder))
     finally:
         ledger.release(lease)
         ledger.close()

@@ -278,7 +278,7 @@ def session(
     Raises:
         StudyBusy: another driver holds the lease.
     """
-    from tuner.search.arm import open_storage
+    from tuner.search.optuna_arm import open_storage
     from tuner.storage.heartbeat import Heartbeat
 
     executor = make_executor(spec, ray_address, workload)

@@ -16,23 +16,31 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from tuner.cli import main
 from tuner.core.records import Outcome, RunRecord, State, TrialRecord
 from tuner.storage.ledger import Ledger
 
 MARK = "TUNER_TEST_OF_KILLS"
+PACE = "SECONDS_A_STEP_TAKES_LONGER"
 PATIENCE = 90.0
 
-MODULE = '''
+MODULE = f'''
+import os, time
 from tuner.training.workloads.toy import ToyQuadratic
 
 class Slow(ToyQuadratic):
-    """A toy that takes a third of a second."""
+    """A toy that takes its time where it has to be caught in training."""
+
+    def train_step(self, model, batch, bundle):
+        time.sleep(float(os.environ.get("{PACE}", "0")))
+        return super().train_step(model, batch, bundle)
 '''
 
 STUDY = """
 study: kill
-workload: {path: "slow_toy:Slow", options: {sleep: 0.008, dropout: 0.2, eval_every_steps: 8}}
+workload: {path: "slow_toy:Slow", options: {dropout: 0.2, eval_every_steps: 8}}
 horizon: {steps: 48}
 space: quick
 arms: [sgdm, adamw]
@@ -43,24 +51,25 @@ executor: local
 tracking: none
 checkpoint_seconds: 0.0
 """
+LADDER = STUDY.replace("{steps: 48}", "{steps: 150}").replace("trials_per_arm: 4", "trials_per_arm: 3")
 
 
 class Place:
     """A folder with a study, and the processes that were started there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, study: str) -> None:
         self.folder = folder
         folder.mkdir()
         (folder / "slow_toy.py").write_text(MODULE)
-        (folder / "study.yaml").write_text(STUDY)
+        (folder / "study.yaml").write_text(study)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("TUNER_", "RAY_", "COV_"))}
         self.environment |= {MARK: str(folder), "PYTHONUNBUFFERED": "1"}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, seconds_a_step: float = 0.0) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "tuner", *words],
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, PACE: str(seconds_a_step)},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -122,7 +131,7 @@ class Place:
         raise AssertionError("the moment did not come")
 
     def die_at(self, moment: Callable[[Place], bool], *words: str) -> list[str]:
-        process = self.start(*words)
+        process = self.start(*words, seconds_a_step=0.005)
         self.wait_for(moment, process)
         names = self.kill_everything()
         process.communicate(timeout=10)
@@ -134,21 +143,30 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    found = Place(tmp_path / "here")
-    yield found
-    found.kill_everything()
+def make(tmp_path: Path) -> Iterator[Callable[[str], Place]]:
+    """Make the place of a study; whatever was started there is killed at the end."""
+    made: list[Place] = []
+
+    def place(study: str) -> Place:
+        made.append(Place(tmp_path / f"place-{len(made)}", study))
+        return made[-1]
+
+    yield place
+    for one in made:
+        one.kill_everything()
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """The same study, never interrupted."""
-    found = Place(tmp_path_factory.mktemp("kills") / "whole")
-    code, output = found.call("run", "study.yaml")
-    assert code == 0, output
-    assert found.optuna_states() == {"COMPLETE": 8}
-    yield found
-    found.kill_everything()
+def uninterrupted(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Run the study in one go, in this process."""
+    with monkeypatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("TUNER_")]:
+            patch.delenv(name)
+        patch.chdir(place.folder)
+        patch.setattr(sys, "path", list(sys.path))
+        done = CliRunner().invoke(main, ["run", "study.yaml"])
+        sys.modules.pop("slow_toy", None)
+    assert done.exit_code == 0, done.output
+    return place
 
 
 def ended(place: Place) -> dict[str, RunRecord]:
@@ -228,15 +246,19 @@ def check_interrupt(place: Place, driver: subprocess.Popen[str]) -> None:
     assert not place.ours()
 
 
-def test_killed_and_interrupted_at_many_moments_the_study_is_the_same(place: Place, whole: Place) -> None:
-    """Killed in its first run, in a later one after its checkpoint, in confirmation and in its last run."""
+def test_killed_and_interrupted_at_many_moments_the_study_is_the_same(
+    make: Callable[[str], Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short runs, promotions and finalists come out the same; what the search left on a short rung is told once."""
+    whole, place = uninterrupted(make(LADDER), monkeypatch), make(LADDER)
     place.die_at(in_phase("explore"), "run", "study.yaml")
-    driver = place.start("resume", "kill")
+    driver = place.start("resume", "kill", seconds_a_step=0.05)
     place.wait_for(at_runs(1), driver)
     check_refused(place, driver)
     check_interrupt(place, driver)
     moments = [
-        ("in the search", both(at_runs(6), after_a_checkpoint)),
+        ("on a short rung", both(at_runs(2), after_a_checkpoint)),
+        ("on a long rung", both(on_rung(1), after_a_checkpoint)),
         ("in confirmation", both(in_phase("confirm"), after_a_checkpoint)),
         ("in the last run", in_phase("test")),
     ]
@@ -250,6 +272,8 @@ def test_killed_and_interrupted_at_many_moments_the_study_is_the_same(place: Pla
     assert code == 0, output
     check_kept(before, place)
     check_whole(place, whole)
+    assert place.optuna_states()["PRUNED"] >= 1
+    assert {run.spec.horizon.amount for run in ended(place).values()} == {50, 150}
     resumed = [run.run_id for run in ended(place).values() if run.result and run.result.resumed_at > 0]
     assert len(resumed) >= 2, "the runs that were killed after a checkpoint went on from there"
     finished = ended(place)
@@ -258,38 +282,18 @@ def test_killed_and_interrupted_at_many_moments_the_study_is_the_same(place: Pla
     assert ended(place) == finished, "a finished study is not trained again"
 
 
-def test_a_ladder_killed_on_a_short_rung_and_on_a_long_one(place: Place, tmp_path: Path) -> None:
-    """Short runs, promotions and finalists come out the same; what the search left on a short rung is told once."""
-    ladder = STUDY.replace("{steps: 48}", "{steps: 150}").replace("trials_per_arm: 4", "trials_per_arm: 3")
-    whole = Place(tmp_path / "whole")
-    for one in (whole, place):
-        (one.folder / "study.yaml").write_text(ladder.replace("sleep: 0.008", "sleep: 0.003"))
-    code, output = whole.call("run", "study.yaml")
-    assert code == 0, output
-    place.die_at(both(at_runs(2), after_a_checkpoint), "run", "study.yaml")
-    for moment in (both(on_rung(1), after_a_checkpoint), in_phase("confirm")):
-        before = ended(place)
-        place.die_at(moment, "resume", "kill")
-        check_kept(before, place)
-    code, output = place.call("resume", "kill")
-    assert code == 0, output
-    check_whole(place, whole)
-    assert place.optuna_states()["PRUNED"] >= 1
-    assert {run.spec.horizon.amount for run in ended(place).values()} == {50, 150}
-    whole.kill_everything()
-
-
 @pytest.mark.ray
-def test_on_ray_with_mlflow(place: Place, whole: Place) -> None:
+def test_on_ray_with_mlflow(make: Callable[[str], Place], monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver, Ray's daemons, the workers and MLflow's mirror die together; the ledger equals the local one's."""
-    text = STUDY.replace("executor: local", "executor: ray").replace("tracking: none\n", "")
-    (place.folder / "study.yaml").write_text(text)
+    whole = uninterrupted(make(STUDY), monkeypatch)
+    assert whole.optuna_states() == {"COMPLETE": 8}
+    place = make(STUDY.replace("executor: local", "executor: ray").replace("tracking: none\n", ""))
 
     names = place.die_at(both(at_runs(3), after_a_checkpoint), "run", "study.yaml")
     assert "raylet" in names
     assert len(names) > 4, names
     before = ended(place)
-    driver = place.start("resume", "kill")
+    driver = place.start("resume", "kill", seconds_a_step=0.005)
     place.wait_for(in_phase("confirm"), driver)
     check_interrupt(place, driver)
     code, output = place.call("resume", "kill")

@@ -349,18 +349,15 @@ CASES = [
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    for name in ("TUNER_STORAGE", "TUNER_TRACKING", "TUNER_FOLDER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
+def folder(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     modules = set(sys.modules)
-    (tmp_path / "mywork.py").write_text(WORKLOADS)
-    (tmp_path / "imports.py").write_text("import not_installed.deeply\n")
-    (tmp_path / "broken.py").write_text("1 / 0\n")
-    (tmp_path / "syntax.py").write_text("def (:\n")
-    yield tmp_path
+    (working_folder / "mywork.py").write_text(WORKLOADS)
+    (working_folder / "imports.py").write_text("import not_installed.deeply\n")
+    (working_folder / "broken.py").write_text("1 / 0\n")
+    (working_folder / "syntax.py").write_text("def (:\n")
+    yield working_folder
     for name in {"mywork", "imports", "broken", "syntax"} & (set(sys.modules) - modules):
         del sys.modules[name]
 

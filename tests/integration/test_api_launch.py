@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,13 +41,10 @@ def broken(run):
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    for name in [name for name in os.environ if name.startswith("TUNER_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "my_loop.py").write_text(MODULE)
+def here(working_folder: Path) -> Iterator[Path]:
+    (working_folder / "my_loop.py").write_text(MODULE)
     before = list(sys.path)
-    yield tmp_path
+    yield working_folder
     sys.path[:] = before
     sys.modules.pop("my_loop", None)
 

@@ -1,4 +1,4 @@
-"""One suite for both executors, with a scripted source of runs; then what only Ray can do."""
+"""One suite that both executors pass, with a scripted source of runs; then what only Ray can do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ import os, torch
 from tuner.training.workloads.toy import ToyQuadratic
 
 class Slow(ToyQuadratic):
-    """A toy that says in which process it trains."""
+    """A toy whose metrics name the process that trains it."""
     def evaluate(self, model, split):
         return {**super().evaluate(model, split), "pid": os.getpid()}
 
@@ -51,7 +51,7 @@ class Interrupted(ToyQuadratic):
         raise KeyboardInterrupt
 
 def train(run):
-    """A loop of one's own."""
+    """A training loop of the user."""
     torch.manual_seed(run.seed)
     model = torch.nn.Linear(4, 1)
     optimizer = run.optimizer(model)
@@ -76,7 +76,7 @@ def train(run):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A folder with a workload module of the user's."""
+    """A folder with a module of the user: two workloads and a function."""
     place = tmp_path_factory.mktemp("user")
     (place / "runs_of_the_suite.py").write_text(MODULE)
     before = list(sys.path)
@@ -103,7 +103,7 @@ def spec(path: str = TOY, seed: int = 1, steps: float = 40, unit: str = "steps",
 
 
 class Script:
-    """A source that hands out what it is given, in waves, and writes down what it sees."""
+    """A source that hands out given runs in waves and records what the executor reports."""
 
     def __init__(self, *waves: Sequence[RunSpec], parallel: int = 2, checkpoints: str = "") -> None:
         self.parallel = parallel
@@ -118,7 +118,7 @@ class Script:
         self.measured: dict[str, list[Measurement]] = {}
         self.peak = self.waits = 0
         self.stopping = False
-        self.watch: Callable[[Assignment, tuple[Measurement, ...]], bool] = lambda assignment, found: True
+        self.watch: Callable[[Assignment, tuple[Measurement, ...]], bool] = lambda assignment, measured: True
 
     def ask(self) -> Assignment | Signal:
         if self.stopping:
@@ -183,7 +183,7 @@ def mixed(folder: str) -> dict[str, RunSpec]:
 
 @pytest.fixture(scope="module")
 def batch(make: Callable[..., Executor], folder: str) -> tuple[dict[str, RunSpec], Script]:
-    """The runs of :func:`mixed`, trained once by each executor."""
+    """The runs of :func:`mixed`, and the source for which an executor has trained them all."""
     specs = mixed(folder)
     script = Script(list(specs.values()))
     executor = make()
@@ -194,18 +194,18 @@ def batch(make: Callable[..., Executor], folder: str) -> tuple[dict[str, RunSpec
 
 @pytest.fixture(scope="module")
 def expected(folder: str) -> dict[str, RunResult]:
-    """The same runs, trained here with no executor at all."""
+    """The same runs, trained without an executor."""
     from tuner.training.run import train
 
-    found = {}
+    results = {}
     for name, wanted in mixed(folder).items():
         training = train(Assignment(wanted, 1))
-        while name not in found:
+        while name not in results:
             try:
                 next(training)
             except StopIteration as end:
-                found[name] = end.value
-    return found
+                results[name] = end.value
+    return results
 
 
 both = pytest.mark.parametrize("make", EXECUTORS, indirect=True, scope="module")
@@ -254,7 +254,7 @@ def test_measurements_arrive_in_order_and_nothing_is_left(batch: tuple[dict[str,
     specs, script = batch
     for wanted in specs.values():
         result, seen = script.results[wanted.run_id], script.measured.get(wanted.run_id, [])
-        assert list(result.measurements)[: len(seen)] == seen, "a worker may keep the last ones for the result"
+        assert list(result.measurements)[: len(seen)] == seen, "the last measurements may arrive only with the result"
         assert result.finished_at >= result.started_at > 0
         assert result.outcome is Outcome.FAILED or result.torch
     assert not script.running
@@ -282,14 +282,14 @@ def test_no_more_runs_train_at_once_than_the_source_allows(make: Callable[..., E
 
 @both
 def test_what_the_source_does_not_want_any_more_is_stopped_and_given_back(make: Callable[..., Executor]) -> None:
-    """First one run alone, then the whole study."""
+    """The source stops one run first, then the whole study."""
     endless = [spec(seed=i, steps=40_000, options={"sleep": 0.01}) for i in (1, 3, 4, 5)]
     short = spec(seed=2)
     script = Script([endless[0], short, *endless[1:]])
 
-    def watch(assignment: Assignment, found: tuple[Measurement, ...]) -> bool:
+    def watch(assignment: Assignment, measured: tuple[Measurement, ...]) -> bool:
         if assignment.spec == endless[0]:
-            return found[-1].step < 32
+            return measured[-1].step < 32
         script.stopping = script.stopping or (assignment.spec in endless and short.run_id in script.results)
         return True
 
@@ -332,7 +332,7 @@ def test_local_ctrl_c_gives_the_run_back(source: str, folder: str) -> None:
     path = TOY if source == "observe" else "runs_of_the_suite:Interrupted"
     script = Script([spec(path, folder=folder)])
 
-    def interrupt(assignment: Assignment, found: tuple[Measurement, ...]) -> bool:
+    def interrupt(assignment: Assignment, measured: tuple[Measurement, ...]) -> bool:
         raise KeyboardInterrupt
 
     script.watch = interrupt
@@ -346,12 +346,12 @@ def test_local_ctrl_c_gives_the_run_back(source: str, folder: str) -> None:
 def test_an_attempt_continues_from_the_checkpoint_of_another_executor(
     make: Callable[..., Executor], tmp_path: Path, folder: str
 ) -> None:
-    """Stopped here, continued there: the same bits as in one go."""
+    """A run that one executor stops and the other continues has the same numbers as one without a stop."""
     wanted = spec("runs_of_the_suite:train", seed=5, folder=folder)
     whole = Script([wanted])
     LocalExecutor().run(whole)
     first = Script([wanted], checkpoints=str(tmp_path))
-    first.watch = lambda assignment, found: found[-1].step < 16
+    first.watch = lambda assignment, measured: measured[-1].step < 16
     LocalExecutor().run(first)
     assert first.released == [wanted.run_id]
     second = Script([wanted], checkpoints=str(tmp_path))
@@ -371,9 +371,9 @@ def test_a_killed_worker_is_tried_again_from_its_checkpoint(ray_cluster: None, t
     script = Script([wanted, other], checkpoints=str(tmp_path))
     killed: list[float] = []
 
-    def watch(assignment: Assignment, found: tuple[Measurement, ...]) -> bool:
-        if assignment.spec == wanted and assignment.attempt == 1 and found and not killed:
-            killed.append(found[-1].values["pid"])
+    def watch(assignment: Assignment, measured: tuple[Measurement, ...]) -> bool:
+        if assignment.spec == wanted and assignment.attempt == 1 and measured and not killed:
+            killed.append(measured[-1].values["pid"])
             assert killed[0] != os.getpid()
             os.kill(int(killed[0]), signal.SIGKILL)
         return True
@@ -394,7 +394,7 @@ def test_a_killed_worker_is_tried_again_from_its_checkpoint(ray_cluster: None, t
 
 @pytest.mark.ray
 def test_workers_stay_warm_and_take_shares_of_a_cpu(ray_cluster: None, folder: str) -> None:
-    """Twelve runs, three at once on two CPUs, in waves that leave workers idle: three processes did it all."""
+    """Twelve runs, three at once on two CPUs, in waves that leave workers idle, need at most three processes."""
     runs = [spec("runs_of_the_suite:Slow", i, folder=folder, options={"sleep": 0.005}) for i in range(12)]
     script = Script(runs[:6], runs[6:7], runs[7:], parallel=3)
     executor = RayTuneExecutor(cpus=0.5)
@@ -410,7 +410,7 @@ def test_workers_stay_warm_and_take_shares_of_a_cpu(ray_cluster: None, folder: s
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("resources", "message"),
-    [({"cpus": 64.0}, "a run asks for 64 CPUs and 0 GPUs"), ({"gpus": 2.0}, "a run asks for 1 CPUs and 2 GPUs")],
+    [({"cpus": 64.0}, "a run asks for 64 CPUs and 0 GPUs"), ({"gpus": 2.0}, "a run asks for 1 CPU and 2 GPUs")],
 )
 def test_a_run_that_fits_nowhere_is_refused_at_once(
     ray_cluster: None, resources: dict[str, float], message: str
@@ -432,7 +432,7 @@ def test_a_cluster_that_is_not_there_is_said_at_once(address: str, monkeypatch: 
 
 @pytest.mark.parametrize(("variable", "asked"), [("", "local"), ("auto", "auto")])
 def test_without_an_address_a_cluster_is_started(variable: str, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the one taken that happens to run on this machine; Ray's own variable still counts."""
+    """The executor must not join a cluster that happens to run on this machine, unless RAY_ADDRESS says so."""
     given: list[Any] = []
 
     def init(*words: Any, **rest: Any) -> None:
@@ -457,7 +457,7 @@ def test_nothing_is_left_behind(ray_cluster: None, tmp_path: Path, monkeypatch: 
     executor.run(script)
     executor.close()
     assert ray.is_initialized(), "it was not started by this executor"
-    assert not ray_tune._sources
+    assert not ray_tune._couriers
     assert not list(tmp_path.iterdir())
     end = time.monotonic() + 20
     while (workers() or ray.available_resources().get("CPU", 0) < 2) and time.monotonic() < end:

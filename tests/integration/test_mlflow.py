@@ -1,4 +1,4 @@
-"""The mirror on a SQLite store and on a real MLflow server: everything shown once, whatever dies in between."""
+"""The mirror on a SQLite store and on a real MLflow server: it shows everything once, also after a kill."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ SETTINGS = {
 }
 
 
-class Book:
-    """A ledger with one study, written to as a driver does."""
+class Driver:
+    """A driver of one study: what it writes to a ledger, without training."""
 
     def __init__(self, url: str, study: str = "digits") -> None:
         self.ledger = Ledger(url)
@@ -115,10 +115,10 @@ def measured(count: int, salt: int = 0, first: int = 1) -> tuple[Measurement, ..
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Iterator[Book]:
-    found = Book(f"sqlite:///{tmp_path}/tuner.db", study=f"digits-{tmp_path.name}"[:60])
-    yield found
-    found.ledger.close()
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    writer = Driver(f"sqlite:///{tmp_path}/tuner.db", study=f"digits-{tmp_path.name}"[:60])
+    yield writer
+    writer.ledger.close()
 
 
 @pytest.fixture(scope="session")
@@ -169,7 +169,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store with MLflow's tables: making them takes a second."""
+    """A SQLite store with MLflow's tables, made once because that takes a second."""
     from mlflow.tracking import MlflowClient
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -197,11 +197,11 @@ class Seen:
         self.client = MlflowClient(uri)
         self.experiment = self.client.get_experiment_by_name(f"tuner/{study}")
         assert self.experiment is not None
-        found = self.client.search_runs([self.experiment.experiment_id], max_results=1000)
-        parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+        runs = self.client.search_runs([self.experiment.experiment_id], max_results=1000)
+        parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
         assert len(parents) == 1
         self.parent = parents[0]
-        self.children = [run for run in found if run is not self.parent]
+        self.children = [run for run in runs if run is not self.parent]
         self.runs = {run.data.tags["tuner.run_id"]: run for run in self.children}
         assert len(self.runs) == len(self.children), "a run is shown twice"
         assert all(run.data.tags["mlflow.parentRunId"] == self.parent.info.run_id for run in self.children)
@@ -224,20 +224,20 @@ class Seen:
         }
 
 
-def test_every_run_appears_once_with_all_that_the_ledger_knows(book: Book, uri: str) -> None:
-    spec = book.begin("sgdm", 0, Source.DEFAULT)
-    book.end(spec)
-    book.ledger.add_runs(book.lease, [book.spec("sgdm", 0, Phase.CONFIRM, 123)])
-    assert book.mirror(uri).catch_up() == book.ledger.study(book.study).revision
+def test_every_run_appears_once_with_all_that_the_ledger_knows(driver: Driver, uri: str) -> None:
+    spec = driver.begin("sgdm", 0, Source.DEFAULT)
+    driver.end(spec)
+    driver.ledger.add_runs(driver.lease, [driver.spec("sgdm", 0, Phase.CONFIRM, 123)])
+    assert driver.mirror(uri).catch_up() == driver.ledger.study(driver.study).revision
 
-    seen = Seen(uri, book.study)
+    seen = Seen(uri, driver.study)
     assert list(seen.runs) == [spec.run_id], "a queued run is not shown"
     run = seen.runs[spec.run_id]
     assert (run.info.run_name, run.info.status) == ("sgdm #0", "FINISHED")
     assert run.info.start_time == round((START + 2) * 1000)
     assert run.info.end_time == round((START + 3.5) * 1000)
     expected = {"arm": "sgdm", "phase": "explore", "outcome": "completed", "source": "default", "schedule": "cosine"}
-    expected |= {"trial": "0", "attempt": "1", "rung": "0", "seed": "11", "device": "cpu", "tuner.study": book.study}
+    expected |= {"trial": "0", "attempt": "1", "rung": "0", "seed": "11", "device": "cpu", "tuner.study": driver.study}
     assert expected.items() <= run.data.tags.items()
     assert run.data.params == {
         "family": "sgdm",
@@ -254,38 +254,38 @@ def test_every_run_appears_once_with_all_that_the_ledger_knows(book: Book, uri: 
     assert run.data.metrics["train_seconds"] == pytest.approx(0.07 * 18)
     assert seen.parent.data.params["workload"] == "tuner.training.workloads.digits:Digits"
     assert seen.parent.data.tags["mlflow.note.content"].startswith("# Leaderboard\n\n[All runs, best first](#/")
-    assert (seen.parent.info.run_name, seen.parent.info.status) == (book.study, "RUNNING")
+    assert (seen.parent.info.run_name, seen.parent.info.status) == (driver.study, "RUNNING")
 
 
-def test_a_replay_shows_nothing_twice(book: Book, uri: str) -> None:
-    book.fill(2)
-    mirror = book.mirror(uri)
+def test_a_replay_shows_nothing_twice(driver: Driver, uri: str) -> None:
+    driver.fill(2)
+    mirror = driver.mirror(uri)
     assert mirror.catch_up() > 0
-    before = Seen(uri, book.study).everything()
+    before = Seen(uri, driver.study).everything()
     assert mirror.catch_up() == 0
-    assert book.mirror(uri).rebuild() > 0
-    assert book.mirror(uri).catch_up() == 0
-    assert Seen(uri, book.study).everything() == before
+    assert driver.mirror(uri).rebuild() > 0
+    assert driver.mirror(uri).catch_up() == 0
+    assert Seen(uri, driver.study).everything() == before
 
 
-def test_a_running_run_grows_and_ends(book: Book, uri: str) -> None:
-    spec = book.begin("adamw", 0)
-    mirror = book.mirror(uri)
+def test_a_running_run_grows_and_ends(driver: Driver, uri: str) -> None:
+    spec = driver.begin("adamw", 0)
+    mirror = driver.mirror(uri)
     for count in (3, 7):
-        book.ledger.measure(book.lease, {(spec.run_id, 1): measured(count)})
+        driver.ledger.measure(driver.lease, {(spec.run_id, 1): measured(count)})
         mirror.catch_up(hurry=True)
-        seen = Seen(uri, book.study)
+        seen = Seen(uri, driver.study)
         assert len(seen.curve(seen.runs[spec.run_id], "loss")) == count
     assert seen.runs[spec.run_id].info.status == "RUNNING"
-    book.ledger.requeue(book.lease, spec.run_id, 1, lost=True)
+    driver.ledger.requeue(driver.lease, spec.run_id, 1, lost=True)
     mirror.catch_up()
-    assert Seen(uri, book.study).runs[spec.run_id].info.status == "SCHEDULED"
-    assert book.ledger.start(book.lease, spec.run_id) == 2
-    again = book.mirror(uri)
+    assert Seen(uri, driver.study).runs[spec.run_id].info.status == "SCHEDULED"
+    assert driver.ledger.start(driver.lease, spec.run_id) == 2
+    again = driver.mirror(uri)
     again.catch_up()
-    book.end(spec, attempt=2, curve=measured(18))
+    driver.end(spec, attempt=2, curve=measured(18))
     again.catch_up()
-    seen = Seen(uri, book.study)
+    seen = Seen(uri, driver.study)
     run = seen.runs[spec.run_id]
     assert (run.info.status, run.data.tags["attempt"]) == ("FINISHED", "2")
     assert len(seen.curve(run, "loss")) == 18
@@ -296,12 +296,12 @@ def test_a_running_run_grows_and_ends(book: Book, uri: str) -> None:
     ("outcome", "status"),
     [("pruned", "KILLED"), ("diverged", "FAILED"), ("failed", "FAILED"), ("lost", "FAILED")],
 )
-def test_outcomes_become_statuses(book: Book, sqlite_uri: str, outcome: str, status: str) -> None:
-    spec = book.begin("sgdm", 0)
+def test_outcomes_become_statuses(driver: Driver, sqlite_uri: str, outcome: str, status: str) -> None:
+    spec = driver.begin("sgdm", 0)
     trace = "Traceback\n" + "x" * 9000 + "\nValueError: http://ann:secret@host/"
-    book.end(spec, Outcome(outcome), reason="postgresql://ann:secret@db/x broke", traceback=trace)
-    book.mirror(sqlite_uri).catch_up()
-    run = Seen(sqlite_uri, book.study).runs[spec.run_id]
+    driver.end(spec, Outcome(outcome), reason="postgresql://ann:secret@db/x broke", traceback=trace)
+    driver.mirror(sqlite_uri).catch_up()
+    run = Seen(sqlite_uri, driver.study).runs[spec.run_id]
     assert (run.info.status, run.data.tags["outcome"]) == (status, outcome)
     assert "value" not in run.data.metrics
     note = run.data.tags["mlflow.note.content"]
@@ -309,109 +309,111 @@ def test_outcomes_become_statuses(book: Book, sqlite_uri: str, outcome: str, sta
     assert "secret" not in json.dumps(run.data.tags)
 
 
-def test_nothing_non_finite_is_logged(book: Book, uri: str) -> None:
-    spec = book.begin("sgdm", 0)
+def test_nothing_non_finite_is_logged(driver: Driver, uri: str) -> None:
+    spec = driver.begin("sgdm", 0)
     bad = (*measured(2), Measurement(30, {"accuracy": float("nan"), "loss": float("inf")}))
-    book.end(spec, Outcome.DIVERGED, curve=bad, tests={"loss": float("nan")}, reason="loss is inf at step 30")
-    book.mirror(uri).catch_up()
-    seen = Seen(uri, book.study)
+    driver.end(spec, Outcome.DIVERGED, curve=bad, tests={"loss": float("nan")}, reason="loss is inf at step 30")
+    driver.mirror(uri).catch_up()
+    seen = Seen(uri, driver.study)
     run = seen.runs[spec.run_id]
     assert [step for step, _, _ in seen.curve(run, "loss")] == [10, 20]
     assert "test.loss" not in run.data.metrics
-    assert run.data.tags["tuner.nonfinite"] == "not shown, at step 30: accuracy, 30: loss, end: test.loss"
+    assert run.data.tags["tuner.nonfinite"] == (
+        "NaN or infinite, so not shown: accuracy at step 30, loss at step 30, test.loss at the end"
+    )
 
 
-def test_the_parent_tells_where_the_study_stands(book: Book, uri: str, tmp_path: Path) -> None:
-    book.fill(1)
+def test_the_parent_tells_where_the_study_stands(driver: Driver, uri: str, tmp_path: Path) -> None:
+    driver.fill(1)
     page = tmp_path / "recommendation.md"
     page.write_text("sgdm")
     about = Description("# sgdm wins", {"verdict": "better"}, (page, tmp_path / "missing.png"), {"best.sgdm": 0.9})
-    mirror = book.mirror(uri, about)
+    mirror = driver.mirror(uri, about)
     mirror.catch_up(driven=False)
-    assert Seen(uri, book.study).parent.info.status == "KILLED", "an open study without a driver was interrupted"
-    book.ledger.set_state(book.lease, "finished")
+    assert Seen(uri, driver.study).parent.info.status == "KILLED", "an open study without a driver was interrupted"
+    driver.ledger.set_state(driver.lease, "finished")
     assert mirror.catch_up() == 1
-    seen = Seen(uri, book.study)
+    seen = Seen(uri, driver.study)
     assert (seen.parent.info.status, seen.parent.data.tags["verdict"]) == ("FINISHED", "better")
     assert seen.experiment.tags.get("mlflow.experimentKind") == "custom_model_development"
     assert [value for _, value, _ in seen.curve(seen.parent, "best.sgdm")] == [0.9, 0.9]
     assert [file.path for file in seen.client.list_artifacts(seen.parent.info.run_id)] == ["recommendation.md"]
 
 
-def test_a_note_that_cannot_be_made_hides_no_run(book: Book, sqlite_uri: str) -> None:
-    book.fill(1)
-    MlflowMirror(book.ledger, book.study, sqlite_uri, lambda: Description(note=str(1 // 0))).catch_up()
-    assert len(Seen(sqlite_uri, book.study).children) == 2
+def test_a_note_that_cannot_be_made_hides_no_run(driver: Driver, sqlite_uri: str) -> None:
+    driver.fill(1)
+    MlflowMirror(driver.ledger, driver.study, sqlite_uri, lambda: Description(note=str(1 // 0))).catch_up()
+    assert len(Seen(sqlite_uri, driver.study).children) == 2
 
 
-def test_a_store_that_was_lost_is_filled_again(book: Book, sqlite_uri: str) -> None:
-    book.fill(1)
-    mirror = book.mirror(sqlite_uri)
-    book.ledger.set_mirrored(book.row, mirror.target, book.ledger.study(book.study).revision)
+def test_a_store_that_was_lost_is_filled_again(driver: Driver, sqlite_uri: str) -> None:
+    driver.fill(1)
+    mirror = driver.mirror(sqlite_uri)
+    driver.ledger.set_mirrored(driver.row, mirror.target, driver.ledger.study(driver.study).revision)
     mirror.catch_up()
-    assert len(Seen(sqlite_uri, book.study).children) == 2
+    assert len(Seen(sqlite_uri, driver.study).children) == 2
 
 
-def test_of_two_that_show_one_run_the_first_stays(book: Book, sqlite_uri: str) -> None:
-    book.fill(1)
-    book.mirror(sqlite_uri).catch_up()
-    seen = Seen(sqlite_uri, book.study)
+def test_of_two_that_show_one_run_the_first_stays(driver: Driver, sqlite_uri: str) -> None:
+    driver.fill(1)
+    driver.mirror(sqlite_uri).catch_up()
+    seen = Seen(sqlite_uri, driver.study)
     run = seen.children[0]
     twin = seen.client.create_run(run.info.experiment_id, start_time=run.info.start_time + 1, tags=dict(run.data.tags))
-    book.fill(1, first=1)
-    book.mirror(sqlite_uri).catch_up()
-    assert twin.info.run_id not in {run.info.run_id for run in Seen(sqlite_uri, book.study).children}
+    driver.fill(1, first=1)
+    driver.mirror(sqlite_uri).catch_up()
+    assert twin.info.run_id not in {run.info.run_id for run in Seen(sqlite_uri, driver.study).children}
 
 
-def test_what_somebody_deleted_is_shown_again_when_it_changes(book: Book, uri: str) -> None:
-    spec = book.begin("sgdm", 0)
-    mirror = book.mirror(uri)
+def test_what_somebody_deleted_is_shown_again_when_it_changes(driver: Driver, uri: str) -> None:
+    spec = driver.begin("sgdm", 0)
+    mirror = driver.mirror(uri)
     mirror.catch_up()
-    seen = Seen(uri, book.study)
+    seen = Seen(uri, driver.study)
     seen.client.delete_run(seen.runs[spec.run_id].info.run_id)
-    book.end(spec)
+    driver.end(spec)
     mirror.catch_up()
-    assert Seen(uri, book.study).runs[spec.run_id].info.status == "FINISHED"
+    assert Seen(uri, driver.study).runs[spec.run_id].info.status == "FINISHED"
 
 
-def test_studies_of_one_name_in_two_ledgers_stay_apart(book: Book, sqlite_uri: str, tmp_path: Path) -> None:
-    other = Book(f"sqlite:///{tmp_path}/other.db", study=book.study)
-    book.fill(1)
+def test_studies_of_one_name_in_two_ledgers_stay_apart(driver: Driver, sqlite_uri: str, tmp_path: Path) -> None:
+    other = Driver(f"sqlite:///{tmp_path}/other.db", study=driver.study)
+    driver.fill(1)
     other.fill(1)
-    book.mirror(sqlite_uri).catch_up()
+    driver.mirror(sqlite_uri).catch_up()
     other.mirror(sqlite_uri).catch_up()
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(sqlite_uri)
-    found = client.search_runs([client.get_experiment_by_name(f"tuner/{book.study}").experiment_id])
-    assert len(found) == 2 * (1 + 2)
+    runs = client.search_runs([client.get_experiment_by_name(f"tuner/{driver.study}").experiment_id])
+    assert len(runs) == 2 * (1 + 2)
     other.ledger.close()
 
 
 @pytest.mark.mlflow
 def test_a_server_that_is_down_or_slow_costs_freshness_only(
-    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    mirror = book.mirror(uri)
-    book.fill(1)
+    mirror = driver.mirror(uri)
+    driver.fill(1)
     with pytest.raises(TrackingDown, match="did not answer"):
         mirror.catch_up()
-    assert book.ledger.mirrored(book.row, mirror.target) == 0
+    assert driver.ledger.mirrored(driver.row, mirror.target) == 0
     server, _ = start_server(tmp_path, port)
     try:
         mirror.catch_up()
-        first = Seen(uri, book.study).everything()
+        first = Seen(uri, driver.study).everything()
         os.killpg(server.pid, signal.SIGSTOP)
-        book.fill(1, first=1)
+        driver.fill(1, first=1)
         with pytest.raises(TrackingDown):
             mirror.catch_up()
         os.killpg(server.pid, signal.SIGCONT)
         time.sleep(1)  # it answers what it was asked before
         mirror.catch_up()
-        seen = Seen(uri, book.study)
+        seen = Seen(uri, driver.study)
         assert len(seen.children) == 4
         assert first.items() <= seen.everything().items()
     finally:
@@ -433,9 +435,9 @@ sys.exit(serve(mirror, sys.stdin, Path(os.environ["TUNER_FOLDER"]) / sys.argv[1]
 """
 
 
-def process_for(book: Book, tracking: str, folder: Path) -> MirrorProcess:
-    settings = Settings(storage=book.ledger.url, tracking=tracking, folder=folder / "studies")
-    return MirrorProcess(book.study, settings, command=(sys.executable, "-c", CHILD, book.study))
+def process_for(driver: Driver, tracking: str, folder: Path) -> MirrorProcess:
+    settings = Settings(storage=driver.ledger.url, tracking=tracking, folder=folder / "studies")
+    return MirrorProcess(driver.study, settings, command=(sys.executable, "-c", CHILD, driver.study))
 
 
 def wait_for(condition: Any, seconds: float = 100.0) -> None:
@@ -445,47 +447,47 @@ def wait_for(condition: Any, seconds: float = 100.0) -> None:
         time.sleep(0.02)
 
 
-def test_a_mirror_killed_in_the_middle_shows_nothing_twice(book: Book, uri: str, tmp_path: Path) -> None:
+def test_a_mirror_killed_in_the_middle_shows_nothing_twice(driver: Driver, uri: str, tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
-    book.fill(15)
+    driver.fill(15)
     client = MlflowClient(uri)
-    killed = process_for(book, uri, tmp_path)
+    killed = process_for(driver, uri, tmp_path)
     killed.start()
     assert killed.process is not None
 
     def begun() -> bool:
-        experiment = client.get_experiment_by_name(f"tuner/{book.study}")
+        experiment = client.get_experiment_by_name(f"tuner/{driver.study}")
         return experiment is not None and len(client.search_runs([experiment.experiment_id])) > 8
 
     wait_for(begun)
     killed.process.kill()
     killed.process.wait()
-    assert len(Seen(uri, book.study).children) < 30, "it was killed too late to show anything"
-    second = process_for(book, uri, tmp_path)
+    assert len(Seen(uri, driver.study).children) < 30, "it was killed too late to show anything"
+    second = process_for(driver, uri, tmp_path)
     second.start()
     assert second.finish(100), second.log_file.read_text()
-    seen = Seen(uri, book.study)
+    seen = Seen(uri, driver.study)
     assert len(seen.children) == 30
     assert {run.info.status for run in seen.children} == {"FINISHED"}
     assert {len(seen.curve(run, "loss")) for run in seen.children} == {MEASUREMENTS}
     assert {len(seen.curve(run, "value")) for run in seen.children} == {1}
 
 
-def test_a_dead_driver_leaves_no_mirror_behind(book: Book, sqlite_uri: str, tmp_path: Path) -> None:
-    book.fill(1)
-    process = process_for(book, sqlite_uri, tmp_path)
+def test_a_dead_driver_leaves_no_mirror_behind(driver: Driver, sqlite_uri: str, tmp_path: Path) -> None:
+    driver.fill(1)
+    process = process_for(driver, sqlite_uri, tmp_path)
     process.start()
     assert process.process is not None
     assert process.process.stdin is not None
     process.process.stdin.close()  # what the kernel does when the driver is killed
     assert process.process.wait(100) == 0
-    assert len(Seen(sqlite_uri, book.study).children) == 2
+    assert len(Seen(sqlite_uri, driver.study).children) == 2
 
 
-def test_no_secret_gets_into_the_log_or_the_command(book: Book, tmp_path: Path) -> None:
+def test_no_secret_gets_into_the_log_or_the_command(driver: Driver, tmp_path: Path) -> None:
     secret = "s3cret-w0rd"
-    process = process_for(book, f"http://ann:{secret}@127.0.0.1:{free_port()}", tmp_path)
+    process = process_for(driver, f"http://ann:{secret}@127.0.0.1:{free_port()}", tmp_path)
     process.start()
     assert process.process is not None
     assert secret not in json.dumps(process.process.args)

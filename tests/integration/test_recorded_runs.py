@@ -1,4 +1,4 @@
-"""From a study of ours, its table and its mirror to the same answer; and from somebody else's MLflow experiment."""
+"""A study, its exported tables and its mirror give the same answer; so does an MLflow experiment of another program."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import command_line
 import pytest
-from click.testing import CliRunner
 
-from tuner.cli import main
-from tuner.tracking.mlflow_runs import connect
+from tuner.tracking.mlflow_client import connect
 
 STUDY = """\
 study: toy
@@ -34,19 +33,15 @@ schedule: cosine
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TUNER_STORAGE", raising=False)
+def folder(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TUNER_TRACKING", "none")
-    (tmp_path / "study.yaml").write_text(STUDY)
-    (tmp_path / "map.yaml").write_text(MAPPING)
-    return tmp_path
+    (working_folder / "study.yaml").write_text(STUDY)
+    (working_folder / "map.yaml").write_text(MAPPING)
+    return working_folder
 
 
 def tuner(*command: str, code: int = 0) -> str:
-    result = CliRunner().invoke(main, [word for part in command for word in part.split()])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.output
+    return command_line.tuner(*command, code=code).output
 
 
 def answer(*command: str) -> dict[str, Any]:
@@ -61,7 +56,7 @@ def what_matters(study: dict[str, Any]) -> Any:
 
 
 def sorted_pairs(study: dict[str, Any]) -> dict[str, Any]:
-    """The study's arms stand in the space's order, a recording's by name."""
+    """Order each pair by name: a study has the arms in the space's order, a recording by name."""
     for pair in study["pairs"]:
         if pair["a"] > pair["b"]:
             pair |= {"a": pair["b"], "b": pair["a"], "difference": -pair["difference"]}
@@ -96,13 +91,13 @@ def test_an_experiment_of_somebody_else() -> None:
     log(client, experiment, "adamw", 8, [0.5, float("nan")])
     client.create_run(experiment, tags={"stage": "confirm"})  # a parent that trained nothing, still running
     theirs = f"--mlflow-experiment theirs --tracking {store}"
-    found = answer(theirs, "--mapping map.yaml --min-effect 0.01")
-    assert (found["study"], found["metric"], found["verdict"]["arm"]) == ("theirs", "val_acc", "mine")
-    assert found["pairs"][0]["n_pairs"] == 8
-    assert {arm["arm"]: arm["n_diverged"] for arm in found["arms"]} == {"mine": 0, "adamw": 1}
-    assert found["recommended"]["params"] == {"lr": 0.1}
+    study = answer(theirs, "--mapping map.yaml --min-effect 0.01")
+    assert (study["study"], study["metric"], study["verdict"]["arm"]) == ("theirs", "val_acc", "mine")
+    assert study["pairs"][0]["n_pairs"] == 8
+    assert {arm["arm"]: arm["n_diverged"] for arm in study["arms"]} == {"mine": 0, "adamw": 1}
+    assert study["recommended"]["params"] == {"lr": 0.1}
     assert "was not written by tuner; expected a mapping" in tuner("analyze", theirs, code=2)
-    assert "has no experiment 'nosuch'; expected one of its own: Default, theirs" in tuner(
+    assert "has no experiment 'nosuch'; expected one of: Default, theirs" in tuner(
         f"analyze --mlflow-experiment nosuch --tracking {store}", code=2
     )
     log(client, experiment, "adamw", 0, [0.1, 0.2])

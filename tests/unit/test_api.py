@@ -13,11 +13,8 @@ from tuner.training.workloads.toy import ToyQuadratic
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in ("TUNER_STORAGE", "TUNER_TRACKING", "TUNER_FOLDER"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
+def folder(working_folder: Path) -> Path:
+    return working_folder
 
 
 def launch(workload: Any = ToyQuadratic, **changes: Any) -> tuner.StudyHandle:

@@ -247,7 +247,7 @@ class TestStopAndResume:
     ) -> None:
         elsewhere.run(make())
         with place.session(make()) as session:
-            monkeypatch.setattr(session.study, "_teach", lambda run: None)
+            monkeypatch.setattr(session.study._lessons, "tell", lambda arms: None)
             script = Script(good, stop_after=1)
             assignment = session.study.ask()
             assert isinstance(assignment, Assignment)

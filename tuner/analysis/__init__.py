@@ -1,4 +1,4 @@
-"""Evidence from records: finalists, the plan after the search, the verdict, the recommendation.
+"""Evidence from records: finalists, the plan after the search, the verdict, caveats, what the search taught.
 
-Records in, values out; no framework, no database, nothing that trains.
+Records go in and values come out. No database is read here, and nothing trains.
 """

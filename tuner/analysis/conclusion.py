@@ -1,10 +1,13 @@
-"""From the records and the contest to the evidence: the answer of a study with all that it rests on."""
+"""From the records and the contest to the evidence: the answer of a study with all that it rests on.
+
+The rule that decides is in :mod:`tuner.analysis.verdict`; here its outcome is put together with everything beside it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +16,14 @@ from tuner.analysis.caveats import caveats_of
 from tuner.analysis.evidence import ArmRow, Cost, Evidence, Expected, Nothing, PhaseCost, ValidFor
 from tuner.analysis.searched.best_settings import started_from
 from tuner.analysis.searched.points import Points
+from tuner.analysis.searched.rung_agreement import RungAgreement
 from tuner.analysis.statistics.estimates import Array, bootstrap_interval
 from tuner.analysis.verdict.contest import Contest, all_in_catalog, seconds_per_step
 from tuner.analysis.verdict.decision import Verdict, pairs_of, verdict_of
 from tuner.analysis.verdict.family import family_verdict
 from tuner.analysis.verdict.kinds import ExpectedSource, Reference, VerdictKind
 from tuner.analysis.verdict.references import gain_over
+from tuner.analysis.verdict.samples import present
 from tuner.catalog.training_options import changed
 from tuner.config.spec import StudySpec
 from tuner.core.errors import NoEvidence
@@ -28,25 +33,28 @@ from tuner.study_records import StudyRecords, ended
 
 
 @np.errstate(over="ignore")
-def evidence_of(records: StudyRecords, points: Points, state: Contest) -> Evidence:
+def evidence_of(records: StudyRecords, points: Points, rungs: Sequence[RungAgreement], state: Contest) -> Evidence:
     """Return the answer as the records stand, also in the middle of a study.
 
     Values whose squares are too large for a float count as infinitely noisy in the advice on seeds, which then errs
     towards more of them.
+
+    Args:
+        records: the study's.
+        points: the ended trials of each arm, from :func:`tuner.analysis.searched.points.points_of`.
+        rungs: how short runs rank settings, from :func:`tuner.analysis.searched.rung_agreement.rung_agreements`.
+        state: the contest of the finalists, from :func:`tuner.analysis.verdict.contest.contest`.
 
     Raises:
         NoEvidence: no arm has a completed run of the search at the full horizon.
     """
     spec, arm = records.spec, state.recommended
     if arm is None:
-        counts = Counter(str(run.outcome) for run in ended(records.runs))
-        outcomes = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none has ended"
-        raise NoEvidence(
-            f"study {spec.name!r} has no completed run to recommend from; of {len(records.runs)} runs: {outcomes}."
-        )
+        raise NoEvidence(_no_evidence(records))
     setting = records.by_key[arm, state.chosen[arm]].setting
     verdict = _verdict(records, state)
     family = family_verdict(records, points, state, verdict)
+    rows = leaderboard(records, state)
     return Evidence(
         study=spec.name,
         metric=spec.metric,
@@ -61,13 +69,13 @@ def evidence_of(records: StudyRecords, points: Points, state: Contest) -> Eviden
         setting=setting,
         camp=spec.space.arm(arm).family.camp,
         why=_why(records, state),
-        expected=_expected(records, state, arm),
+        expected=_expected(next(row for row in rows if row.arm == arm)),
         gains=tuple(gain_over(over, records, state) for over in Reference),
         test=_test(records, arm, state.chosen[arm]),
         pairs=pairs_of(spec, state),
-        arms=leaderboard(records, state),
+        arms=rows,
         looks=state.looks,
-        caveats=caveats_of(records, state, family),
+        caveats=caveats_of(records, rungs, state, family),
         valid_for=_valid_for(records, arm, setting),
         cost=_cost(records),
         recording=spec.recording.source if spec.recording else "",
@@ -75,17 +83,28 @@ def evidence_of(records: StudyRecords, points: Points, state: Contest) -> Eviden
     )
 
 
+def _no_evidence(records: StudyRecords) -> str:
+    """Why nothing can be recommended: how the study's runs ended."""
+    counts = Counter(str(run.outcome) for run in ended(records.runs))
+    outcomes = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none has ended"
+    name, count = records.spec.name, len(records.runs)
+    return f"study {name!r} has no completed run to recommend from; of {count} runs: {outcomes}."
+
+
 def nothing_of(records: StudyRecords, state: Contest, reason: str) -> Nothing:
-    """Return what there is to say where nothing can be recommended: how the runs ended."""
+    """Return what stands in for the evidence where nothing can be recommended; ``reason`` says why."""
     spec, plan = records.spec, records.spec.confirmation
-    arms = leaderboard(records, state)
-    return Nothing(spec.name, spec.metric, spec.direction, plan.alpha, plan.min_effect, reason, arms)
+    rows = leaderboard(records, state)
+    return Nothing(spec.name, spec.metric, spec.direction, plan.alpha, plan.min_effect, reason, rows)
 
 
 def leaderboard(records: StudyRecords, state: Contest) -> tuple[ArmRow, ...]:
-    """Return one row per arm: those still in first, by their mean, then the rest."""
+    """Return one row per arm, those still in the contest first.
+
+    Within each group by the mean of the confirmation, then those without one by the best value of their search.
+    """
     spec, pace = records.spec, seconds_per_step(records.runs)
-    rows = [_row(records, state, arm, pace) for arm in records.arms]
+    rows = [_row(records, state, arm, pace.get(arm)) for arm in records.arms]
 
     def rank(row: ArmRow) -> tuple[bool, bool, float]:
         score = row.mean if row.mean is not None else row.best_value
@@ -94,12 +113,13 @@ def leaderboard(records: StudyRecords, state: Contest) -> tuple[ArmRow, ...]:
     return tuple(sorted(rows, key=rank))
 
 
-def _row(records: StudyRecords, state: Contest, arm: str, pace: Mapping[str, float]) -> ArmRow:
+def _row(records: StudyRecords, state: Contest, arm: str, seconds: float | None) -> ArmRow:
+    """The arm's row; ``seconds`` is its training time per optimizer step."""
     spec, family = records.spec, records.spec.space.arm(arm).family
-    mine, trial = records.runs_of(arm), state.chosen.get(arm)
-    outcomes = Counter(run.outcome for run in mine)
-    seen = _confirmed(spec, state, arm)
-    low, high = bootstrap_interval(seen, 1.0 - spec.confirmation.alpha) or (None, None)
+    runs, trial = records.runs_of(arm), state.chosen.get(arm)
+    outcomes = Counter(run.outcome for run in runs)
+    values = _confirmed(spec, state, arm)
+    low, high = bootstrap_interval(values, 1.0 - spec.confirmation.alpha) or (None, None)
     return ArmRow(
         arm=arm,
         family=family.name,
@@ -108,38 +128,37 @@ def _row(records: StudyRecords, state: Contest, arm: str, pace: Mapping[str, flo
         best=None if trial is None else records.by_key[arm, trial].setting,
         best_value=None if trial is None else records.search_values.get((arm, trial)),
         n_trials=len(records.trials_of(arm)),
-        n_runs=len(mine),
+        n_runs=len(runs),
         n_diverged=outcomes[Outcome.DIVERGED],
         n_failed=outcomes[Outcome.FAILED],
         n_lost=outcomes[Outcome.LOST],
-        mean=float(seen.mean()) if len(seen) else None,
+        mean=float(values.mean()) if len(values) else None,
         ci_low=low,
         ci_high=high,
-        n_confirmed=len(seen),
+        n_confirmed=len(values),
         dropped_after=state.dropped.get(arm),
         state_bytes_per_param=round(4 * family.state_slots, 2) if family.in_catalog else None,
-        seconds_per_step=pace.get(arm),
+        seconds_per_step=seconds,
         full_runs=records.spent[arm],
     )
 
 
 def _confirmed(spec: StudySpec, state: Contest, arm: str) -> Array:
-    """The arm's confirmation values in the metric's unit; a diverged one as the verdict scored it."""
+    """The finalist's values on fresh seeds, in the metric's unit; that of a diverged run as the verdict scored it."""
     if arm not in state.chosen or not state.samples.measured(arm):
         return np.empty(0)
-    row = state.samples.at()[arm]
-    return row[~np.isnan(row)] * spec.sign
+    return present(state.samples.at()[arm]) * spec.sign
 
 
 def _verdict(records: StudyRecords, state: Contest) -> Verdict:
-    """The verdict; an open one names the arms of which no run on fresh seeds came to a number."""
+    """The verdict; an inconclusive one names the arms whose runs on fresh seeds diverged or failed, none completed."""
     spec, samples = records.spec, state.samples
     if state.kind is not VerdictKind.INCONCLUSIVE or samples.empty:
         return verdict_of(spec, state)
     if samples.barren:
         reason = "every run on fresh seeds diverged or failed"
         why = _why(records, state)
-        text = f"Inconclusive: {reason}, so nothing tells the arms apart. {state.recommended} is named: {why}."
+        text = f"Inconclusive: {reason}, so nothing tells the arms apart. {state.recommended} is named because {why}."
         return Verdict(VerdictKind.INCONCLUSIVE, None, None, None, text, reason)
     verdict = verdict_of(spec, state)
     bad = [arm for arm in state.alive if not samples.measured(arm) and np.isneginf(samples.scores[arm]).any()]
@@ -152,30 +171,29 @@ def _why(records: StudyRecords, state: Contest) -> str:
     if state.kind is VerdictKind.WINNER:
         return "it beat every other arm on fresh seeds"
     if state.kind is VerdictKind.TIE and not all_in_catalog(spec, state.alive):
-        return "no practical difference to the best; it is the faster one, or else has the better mean"
+        return "it is as good as the best in practice, and the fastest, or else has the best mean"
     if state.kind is VerdictKind.TIE:
-        return "no practical difference to the best; it is the cheapest (optimizer state, settings to tune, time)"
+        return "it is as good as the best in practice, and the cheapest (optimizer state, settings to tune, time)"
     if state.kind is VerdictKind.SINGLE and spec.recording and spec.recording.seeds:
-        return "the only arm that was confirmed"
+        return "it is the only arm that was confirmed"
     if state.kind is VerdictKind.SINGLE:
-        return "the only arm with a completed run; its best setting"
+        return "it is the best setting of the only arm with a completed run"
     if not state.samples.barren:
         return "it leads on fresh seeds, though not decisively"
     arm = state.recommended
     searched = arm is not None and (arm, state.chosen[arm]) in records.search_values
-    return "it leads in the search" if searched else "the first of the arms, for no completed run compares them"
+    return "it leads in the search" if searched else "it is the first of the arms, and no completed run compares them"
 
 
-def _expected(records: StudyRecords, state: Contest, arm: str) -> Expected:
-    spec, seen = records.spec, _confirmed(records.spec, state, arm)
-    if not len(seen):
-        value = records.search_values.get((arm, state.chosen[arm]))
-        return Expected(value, None, None, 0 if value is None else 1, ExpectedSource.SEARCH)
-    low, high = bootstrap_interval(seen, 1.0 - spec.confirmation.alpha) or (None, None)
-    return Expected(float(seen.mean()), low, high, len(seen), ExpectedSource.CONFIRMATION)
+def _expected(row: ArmRow) -> Expected:
+    """What to expect of the arm's finalist: what its row on the leaderboard says."""
+    if row.mean is None:
+        return Expected(row.best_value, None, None, 0 if row.best_value is None else 1, ExpectedSource.SEARCH)
+    return Expected(row.mean, row.ci_low, row.ci_high, row.n_confirmed, ExpectedSource.CONFIRMATION)
 
 
 def _test(records: StudyRecords, arm: str, trial: int) -> dict[str, float]:
+    """The finite metrics on the test split; empty where the setting was not tested."""
     for run in records.runs_of(arm, trial):
         if run.spec.phase is Phase.TEST and run.result is not None and run.outcome is Outcome.COMPLETED:
             return {name: value for name, value in run.result.tests.items() if math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""The evidence as one frozen value, and its JSON; nothing is computed here.
+"""The evidence as one frozen value, and its JSON; :mod:`tuner.analysis.conclusion` gathers it.
 
 The JSON's keys are a contract (``schema_version``): keys may be added, none changes its meaning.
 """
@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1
 
 
 class CaveatCode(StrEnum):
-    """What a caveat is about; the codes are stable."""
+    """What a caveat is about. The values are a contract: programs read them from the JSON."""
 
     ARM_MISSING = "arm_missing"
     ARM_NOT_CONFIRMED = "arm_not_confirmed"
@@ -72,9 +72,10 @@ class Caveat:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The metric to expect of the recommended setting; ``source`` is confirmation, or search (then too rosy).
+    """The metric to expect of the recommended setting: a mean over ``n`` runs with its interval, in the metric's unit.
 
-    ``value`` is None where no run of it completed.
+    Where the setting has no completed run on fresh seeds, ``value`` is that of its search, which is too good to expect
+    again (``source`` says which of the two it is); None where no run of it completed at all.
     """
 
     value: float | None
@@ -86,9 +87,12 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class ArmRow:
-    """One arm on the leaderboard. ``mean`` and its interval are those of the confirmation (None: none).
+    """One arm on the leaderboard; values are in the metric's unit.
 
-    ``full_runs`` is what the arm's search cost, in runs over the full horizon.
+    ``trial`` and ``best`` are the arm's finalist, ``best_value`` its value in the search. ``mean``, its interval and
+    ``n_confirmed`` are those of the confirmation; None and 0 without any. ``dropped_after`` is the number of seeds
+    after which the arm was out. ``state_bytes_per_param`` is the optimizer's state in float32. ``full_runs`` is what
+    the arm's search cost, in runs over the full horizon.
     """
 
     arm: str
@@ -112,6 +116,7 @@ class ArmRow:
     full_runs: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
+        """Return the row of the document; the finalist's setting in three keys."""
         values = asdict(self) | {"camp": known_camp(self.camp)}
         best = values.pop("best")
         values["best_params"] = best["hyperparameters"] if best else None
@@ -126,8 +131,9 @@ class ValidFor:
     """What the answer holds for.
 
     ``horizon`` is None where it was not recorded. ``training`` holds the training options of the recommended setting
-    that are not at their defaults. ``searched`` maps each dimension to its range in words, ``not_searched`` names those
-    that the budget left closed.
+    that are not at their defaults. ``searched`` maps each dimension of the recommended arm to its range in words,
+    ``not_searched`` names those that the budget left closed. ``devices`` and ``torch`` (its versions) are those that
+    any run of the study reported.
     """
 
     workload: str
@@ -142,9 +148,11 @@ class ValidFor:
 
     @property
     def horizon_in_words(self) -> str:
+        """The horizon as text, as ``18 epochs``."""
         return "not recorded" if self.horizon is None else str(self.horizon)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the document's key ``valid_for``."""
         return {
             "workload": self.workload,
             "options": dict(self.options),
@@ -162,7 +170,7 @@ class ValidFor:
 
 @dataclass(frozen=True, slots=True)
 class PhaseCost:
-    """What runs took: how many, their seconds of training and of evaluation, and how many full runs they are worth."""
+    """What runs took: how many have ended, their seconds of training and of evaluation, their cost in full runs."""
 
     runs: int
     train_seconds: float
@@ -178,6 +186,7 @@ class Cost:
 
     @property
     def total(self) -> PhaseCost:
+        """The sums over the phases."""
         rows = self.phases.values()
         return PhaseCost(
             runs=sum(row.runs for row in rows),
@@ -187,16 +196,20 @@ class Cost:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """Return the document's key ``cost``: the sums, and the same by phase."""
         phases = {phase.value: asdict(row) for phase, row in self.phases.items()}
         return {**asdict(self.total), "phases": phases}
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that the answer rests on, and the answer.
+    """The answer, and everything that it rests on.
 
-    ``recording`` says whence the runs come, if others made them; empty for a study of ours. ``started_from`` counts the
-    settings of each earlier study that were tried first.
+    ``arm``, ``trial``, ``setting`` and ``camp`` are what is recommended, ``why`` the reason in a clause. ``min_effect``
+    is the smallest difference that matters, in the metric's unit; None where no run has measured it. ``gains`` has one
+    entry for each :class:`Reference`. ``test`` holds the metrics on the test split. ``recording`` says where the runs
+    come from, if others made them; it is empty for a study of ours. ``started_from`` maps each earlier study to the
+    number of its settings that were tried first.
     """
 
     study: str
@@ -235,20 +248,23 @@ class Evidence:
 
     @property
     def schedule(self) -> Mapping[str, Scalar]:
+        """The recommended schedule: its kind and its parameters."""
         return self.setting.schedule
 
     def has(self, code: CaveatCode) -> bool:
-        """Whether the answer bears this caveat."""
+        """Whether the answer has a caveat with this code."""
         return any(caveat.code is code for caveat in self.caveats)
 
     def gain(self, over: Reference) -> Gain:
-        return next(gain for gain in self.gains if gain.over == over)
+        """Return the gain over a reference; what was not measured has a reason instead of numbers."""
+        return next(gain for gain in self.gains if gain.over is over)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document: plain JSON, no non-finite number."""
+        """Return the document of this study alone; see :func:`document`."""
         return document([self])
 
     def study_json(self) -> dict[str, Any]:
+        """Return the study's part of the document."""
         return {
             "study": self.study,
             "metric": self.metric,
@@ -291,7 +307,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """What there is to say of a study in which no run completed: how its runs ended."""
+    """What there is to say of a study that cannot recommend anything: how its runs ended, as ``reason`` and by arm."""
 
     study: str
     metric: str
@@ -331,13 +347,15 @@ def document(answers: Iterable[Evidence | Nothing]) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """Return plain JSON with None for every number that is not finite.
+    """Return the data with None for every number that is not finite, and plain texts for the members of enumerations.
 
     >>> finite({"p": float("nan"), "interval": (0.5, float("inf")), "n": 3})
     {'p': None, 'interval': [0.5, None], 'n': 3}
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, StrEnum):
+        return value.value
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
@@ -349,7 +367,7 @@ def known_camp(camp: str) -> str | None:
 
 
 def _kind(verdict: Verdict) -> VerdictKind:
-    """A study of one arm has nothing to compare: for programs, one kind of inconclusive, with its reason."""
+    """The kind that programs see: a study of one arm is inconclusive, with the reason that nothing can be compared."""
     return VerdictKind.INCONCLUSIVE if verdict.kind is VerdictKind.SINGLE else verdict.kind
 
 

@@ -1,4 +1,4 @@
-"""The caveats of a recording: what others chose who made the runs. Those of every study stand in ``caveats.py``."""
+"""The caveats of a recording: they follow from what those chose who made the runs. The others are in ``caveats.py``."""
 
 from __future__ import annotations
 
@@ -11,62 +11,66 @@ from tuner.analysis.evidence import Caveat, CaveatCode
 from tuner.analysis.verdict.contest import Contest, pair_rows
 from tuner.analysis.verdict.decision import FEWEST_PAIRS
 from tuner.core.records import Outcome, Phase
+from tuner.core.values import counted
 from tuner.study_records import StudyRecords
 
 Caveats = list[Caveat]
 
 
 def recorded_seeds(records: StudyRecords, state: Contest) -> Caveats:
-    """What is amiss with the seeds of the confirmation."""
+    """Return what is amiss with the seeds of the confirmation."""
     if state.samples.empty:
         return [
             Caveat(
                 CaveatCode.NOT_CONFIRMED,
-                "No setting was confirmed on fresh seeds: the value is the search's, too rosy.",
+                "No setting was confirmed on fresh seeds: the value is the best of the search, so probably too good.",
             )
         ]
     caveats = []
     pairs = {(a, b): len(pair_rows(state, a, b)) for a, b in combinations(state.chosen, 2)}
     if pairs and min(pairs.values()) < FEWEST_PAIRS:
         (a, b), least = min(pairs.items(), key=lambda item: item[1])
-        text = f"{a} and {b} have {least} seeds in common: fewer than {FEWEST_PAIRS} pairs cannot reach p = 0.05."
+        shared = counted(least, "seed")
+        text = f"{a} and {b} share {shared}: with fewer than {FEWEST_PAIRS} pairs no p-value can reach 0.05."
         caveats.append(Caveat(CaveatCode.FEW_SEEDS, text))
     caveats += _unshared(state)
-    mine = [run for run in records.runs if state.chosen.get(run.spec.arm) == run.spec.trial]
-    lost = sum(run.spec.phase is Phase.CONFIRM and run.outcome is Outcome.LOST for run in mine)
+    finalists = [run for run in records.runs if state.chosen.get(run.spec.arm) == run.spec.trial]
+    lost = sum(run.spec.phase is Phase.CONFIRM and run.outcome is Outcome.LOST for run in finalists)
     if lost:
-        caveats.append(
-            Caveat(CaveatCode.LOST_RUNS, f"Confirmation runs lost with their machine, and missing here: {lost}.")
-        )
-    searched = {(run.spec.arm, run.spec.seed) for run in mine if run.spec.phase is Phase.EXPLORE}
-    stale = {run.spec.seed for run in mine if run.spec.phase is Phase.CONFIRM} & {seed for _, seed in searched}
+        text = f"Confirmation runs that were lost with their machine and are missing here: {lost}."
+        caveats.append(Caveat(CaveatCode.LOST_RUNS, text))
+    searched, confirmed = (
+        {run.spec.seed for run in finalists if run.spec.phase is phase} for phase in (Phase.EXPLORE, Phase.CONFIRM)
+    )
+    stale = searched & confirmed
     if stale:
         text = (
-            f"Confirmation and search share seeds ({', '.join(map(str, sorted(stale)[:5]))}): what won the search by"
-            " luck is lucky there again."
+            f"Confirmation and search share seeds ({', '.join(map(str, sorted(stale)[:5]))}): a setting that"
+            " won the search by luck is lucky there again."
         )
         caveats.append(Caveat(CaveatCode.SEEDS_NOT_FRESH, text))
     return caveats
 
 
 def _unshared(state: Contest) -> Caveats:
+    """Arms that were not confirmed on the same seeds."""
     if len(state.chosen) < 2:
         return []
-    there = ~np.isnan(np.array([state.samples.scores[arm] for arm in state.chosen]))
-    common, total = int(there.all(axis=0).sum()), int(there.any(axis=0).sum())
+    have = ~np.isnan(np.array([state.samples.scores[arm] for arm in state.chosen]))
+    common, total = int(have.all(axis=0).sum()), int(have.any(axis=0).sum())
     if common == total:
         return []
-    text = f"The arms were not confirmed on the same seeds: {common} of {total} are common to all. Pairs take theirs."
+    text = f"Not all arms were confirmed on the same seeds ({common} of {total} are): each pair uses those it shares."
     return [Caveat(CaveatCode.UNSHARED_SEEDS, text)]
 
 
 def recorded_trials(records: StudyRecords, state: Contest) -> Caveats:
-    """What is amiss with the search: who was confirmed, out of how many."""
+    """Return what is amiss with the search: which settings were confirmed, and out of how many trials."""
     caveats = []
     confirmed = {(run.spec.arm, run.spec.trial) for run in records.in_phase(Phase.CONFIRM)}
     out = [arm for arm in records.arms if arm not in state.chosen]
     if out and confirmed:
-        text = f"No run of {', '.join(out)} is of the phase confirm: not compared."
+        text = f"No run of {', '.join(out)} has the phase confirm: not compared."
         caveats.append(Caveat(CaveatCode.ARM_NOT_CONFIRMED, text))
     elif out:
         caveats.append(Caveat(CaveatCode.ARM_WITHOUT_RESULT, f"No run of {', '.join(out)} completed: not compared."))
@@ -80,22 +84,22 @@ def recorded_trials(records: StudyRecords, state: Contest) -> Caveats:
     chosen = [arm for arm, trial in state.chosen.items() if (arm, trial) not in explored]
     if chosen and confirmed:
         text = (
-            f"The search that led to the setting of {', '.join(chosen)} is not recorded: how much luck chose it cannot"
-            " be seen; of several, the one with most seeds stands for the arm."
+            f"The search that led to the setting of {', '.join(chosen)} is not recorded, so how lucky it was cannot be"
+            " told. Of several settings, the one with most seeds stands for the arm."
         )
         caveats.append(Caveat(CaveatCode.SEARCH_NOT_RECORDED, text))
-    counts = {arm: len({trial for name, trial in explored if name == arm}) for arm in records.arms}
+    counts = {arm: len({run.spec.trial for run in records.search_runs[arm]}) for arm in records.arms}
     if len(set(counts.values())) > 1 and any(counts.values()):
         sizes = ", ".join(f"{arm} {count}" for arm, count in counts.items())
-        text = f"Arms were searched with different numbers of trials ({sizes}): more trials have more luck."
+        text = f"Arms were searched with different numbers of trials ({sizes}): more trials are more chances of luck."
         caveats.append(Caveat(CaveatCode.UNEQUAL_TRIALS, text))
     return caveats
 
 
-def recorded_failures(records: StudyRecords, _state: Contest) -> Caveats:
-    """Runs that failed for another reason than divergence."""
+def recorded_failures(records: StudyRecords) -> Caveats:
+    """Return what to know of runs that failed for another reason than divergence."""
     counts = Counter(run.spec.arm for run in records.runs if run.outcome is Outcome.FAILED)
     if not counts:
         return []
     where = ", ".join(f"{arm} {count}" for arm, count in sorted(counts.items()))
-    return [Caveat(CaveatCode.FAILED_RUNS, f"Runs failed ({where}); in the confirmation they count as lost pairs.")]
+    return [Caveat(CaveatCode.FAILED_RUNS, f"Runs failed ({where}); in the confirmation each one loses its pair.")]

@@ -16,9 +16,9 @@ from tuner.core.errors import SpaceError
 from tuner.study_records import StudyRecords
 
 MOST = 2
-"""A study's ranges are widened so often at most."""
+"""A study's ranges are widened at most this often."""
 SHARE, FEWEST = 0.25, 2
-"""Every arm gets this share of its trials on top, and no fewer than so many."""
+"""With each widening every arm gets this share of the trials that were asked for on top, but at least ``FEWEST``."""
 DECADE, THIRD = 10.0, 1 / 3
 """How far the end of a range moves: a factor on a log axis, a share of the range on a linear one."""
 
@@ -26,8 +26,9 @@ DECADE, THIRD = 10.0, 1 / 3
 def widened(records: StudyRecords) -> StudySpec | None:
     """Return the spec with wider ranges and more trials, or None where the search is over for good.
 
-    To be asked at the end of the search. An end moves if the arm's best trial lies at it and what it means allows
-    more; every arm gets the same trials on top, so that budgets stay equal. A pure function of the records.
+    Call it at the end of the search. An end of a range moves if the arm's best trial lies at it, and if the meaning of
+    the dimension allows values beyond it. Every arm gets the same number of trials on top, so budgets stay equal. It is
+    a pure function of the records.
     """
     spec = records.spec
     if not spec.widen or len(spec.widened) >= MOST:
@@ -44,24 +45,25 @@ def widened(records: StudyRecords) -> StudySpec | None:
 
 
 def more_trials(spec: StudySpec) -> int:
-    """Return how many full runs' worth every arm gets with each widening; a share of what was asked for."""
+    """Return how many full runs' worth every arm gets with each widening: a share of what was asked for at first."""
     assert spec.budget.trials_per_arm is not None
     asked = spec.budget.trials_per_arm - sum(widening.trials for widening in spec.widened)
     return max(FEWEST, math.ceil(SHARE * asked))
 
 
 def _movable(space: SearchSpace, touched: Sequence[Edge]) -> tuple[Moved, ...]:
-    """The ends that move: those after which every corner of the arm's cube is still a valid setting."""
+    """The ends that move: those after whose move every corner of the arm's cube is still a valid setting."""
     kept: list[Moved] = []
     for edge in touched:
-        one = moved(edge)
-        mine = [*(other for other in kept if other.arm == edge.arm), one]
-        if _valid(space.arm(edge.arm), mine):
-            kept.append(one)
+        end = moved(edge)
+        ends = [*(other for other in kept if other.arm == edge.arm), end]
+        if _valid(space.arm(edge.arm), ends):
+            kept.append(end)
     return tuple(kept)
 
 
 def _valid(arm: ArmSpace, ends: Sequence[Moved]) -> bool:
+    """Whether every corner of the arm's cube is a valid setting after these ends have moved."""
     space = with_widened(SearchSpace("", "", (arm,), {}), [Widening(FEWEST, {}, tuple(ends))])
     try:
         space.arm(arm.arm).check_corners()
@@ -71,11 +73,11 @@ def _valid(arm: ArmSpace, ends: Sequence[Moved]) -> bool:
 
 
 def moved(edge: Edge) -> Moved:
-    """Return how the end of the range moves that a trial touches.
+    """Return how the end of a range that a trial touches moves: outwards, and not beyond what the dimension means.
 
     >>> def ends(low, high, side, **axis):
-    ...     one = moved(Edge("sgdm", Dimension("x", low, high, **axis), low, side))
-    ...     return round(one.old, 9), round(one.new, 9)
+    ...     end = moved(Edge("sgdm", Dimension("x", low, high, **axis), low, side))
+    ...     return round(end.old, 9), round(end.new, 9)
     >>> ends(1e-3, 1.0, "upper", log=True), ends(1e-3, 1.0, "lower", log=True)
     ((1.0, 10.0), (0.001, 0.0001))
     >>> ends(0.0, 0.3, "upper"), ends(0.1, 0.4, "lower", least=0.05), ends(0.1, 0.6, "upper", log=True, most=1.0)
@@ -88,4 +90,5 @@ def moved(edge: Edge) -> Moved:
 
 
 def _further(d: Dimension, end: float, sign: int) -> float:
+    """The end of a range, moved up (+1) or down (-1)."""
     return end * DECADE**sign if d.log else end + sign * THIRD * (d.high - d.low)

@@ -1,4 +1,4 @@
-"""Every error that tuner raises on purpose; no message is worded here.
+"""Every error that tuner raises on purpose, and the form of its message; whoever raises one words it.
 
 TunerError                    exit code 2, unless the class says otherwise
 ├── InputError (ValueError)   a study file, a space, a setting or an argument is wrong
@@ -66,14 +66,14 @@ class NoEvidence(TunerError):
 
 
 class StudyStopped(TunerError):
-    """The study gave up, because one run after the other failed in the user's code."""
+    """The study gave up, because several runs in a row failed in the user's code."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands: a file, a line (from 1) and a dotted key.
+    """Where something the user wrote is: a file or call, a line (from 1) and a dotted key.
 
     >>> str(Place("study.yaml", 12, "budget.hours"))
     'study.yaml:12: budget.hours'
@@ -91,7 +91,7 @@ class Place:
 
 
 def wrong(place: Place, found: str, expected: str, todo: str = "") -> str:
-    """Word an error: where it stands, what was found, what was expected, what to do.
+    """Return the message of an error: where it is, what was found, what was expected, what to do.
 
     >>> wrong(Place("s.yaml", 3, "seed"), "is 'x'", "an integer", "Write a number.")
     "s.yaml:3: seed is 'x'; expected an integer. Write a number."

@@ -1,15 +1,15 @@
-"""The frozen records that travel between the parts; no behaviour beyond turning into JSON and back.
+"""The frozen records that the parts exchange, their JSON, and what follows from one record alone.
 
-A live handle (a run in training, a study) is another type and lives elsewhere.
+Live handles (a run in training, a study) are other types and live elsewhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from tuner.core.values import Scalar, digest, short
 
@@ -57,13 +57,13 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """How long a run trains: ``amount`` of ``steps`` or of ``epochs``."""
+    """How long a run trains: ``amount`` of ``unit``, which is ``steps`` (of the optimizer) or ``epochs``."""
 
     amount: float
     unit: str
 
     def steps(self, steps_per_epoch: int) -> int:
-        """Return the horizon in optimizer steps, at least one.
+        """Return the horizon in optimizer steps, at least 1.
 
         >>> Horizon(2, "epochs").steps(steps_per_epoch=45)
         90
@@ -76,7 +76,10 @@ class Horizon:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadRef:
-    """Which workload: ``module:attribute``, the folder it is imported from, and its keyword arguments."""
+    """Which workload: its ``path`` is ``module:attribute``, its ``options`` are keyword arguments.
+
+    ``folder`` is where the module is imported from; empty for one that is installed.
+    """
 
     path: str
     folder: str = ""
@@ -111,7 +114,7 @@ class Setting:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that two settings share only if they are the same."""
+        """Twelve hexadecimal digits, the same for equal settings; different ones share them by a rare accident only."""
         return digest(asdict(self))
 
     def __str__(self) -> str:
@@ -168,10 +171,10 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A run handed to a worker: its spec, which attempt this is, and where its checkpoints are.
+    """A run handed to a worker: its spec, the number of the attempt, and where its checkpoints are.
 
-    ``attempt`` fences: what an older attempt reports is refused. ``checkpoints`` is a folder for all
-    attempts of the run; ``checkpoint_seconds`` of training pass between two of them.
+    What an attempt reports is refused once a later one has begun. ``checkpoints`` is a folder that all attempts of
+    the run share; ``checkpoint_seconds`` seconds of training pass between two checkpoints.
     """
 
     spec: RunSpec
@@ -192,6 +195,10 @@ class Assignment:
         return Assignment(**{**data, "spec": RunSpec.from_json(data["spec"])})
 
 
+MeasurementRow: TypeAlias = tuple[int, dict[str, float], float, float]
+"""The optimizer step, the values by metric, the seconds of training and the seconds of evaluation until then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Metric values of a run after ``step`` optimizer steps; seconds are sums since the run's start."""
@@ -201,13 +208,32 @@ class Measurement:
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
 
+    def to_row(self) -> MeasurementRow:
+        """Return the measurement as a row of plain values.
+
+        Every place that stores or sends a measurement uses this row: checkpoints as it is, Ray's messages and results
+        as JSON, the ledger as the columns of a table.
+
+        >>> Measurement.from_row([10, {"loss": 0.5}, 2.0, 0.25]).to_row()
+        (10, {'loss': 0.5}, 2.0, 0.25)
+        """
+        return self.step, dict(self.values), self.train_seconds, self.eval_seconds
+
+    @staticmethod
+    def from_row(row: Sequence[Any]) -> Measurement:
+        """Return the measurement of a row that :meth:`to_row` wrote; JSON may have made a list of it."""
+        step, values, train_seconds, eval_seconds = row
+        return Measurement(step, values, train_seconds, eval_seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How an attempt ended, with all it measured, those before a resume included.
+    """How an attempt ended, with all that the run measured, earlier attempts included.
 
-    ``value`` is the metric at the horizon (None unless completed); ``step`` the last step trained;
-    ``tests`` the metrics on the test split, for the one run that may see it; ``torch`` its version.
+    ``value`` is the metric at the horizon, None unless the run completed. ``step`` is the last optimizer step trained,
+    ``resumed_at`` the step from which the attempt went on, 0 for a fresh start. ``tests`` holds the metrics on the test
+    split, for the one run that may see it. ``torch`` is its version. ``started_at`` and ``finished_at`` are in seconds
+    since the epoch, ``train_seconds`` and ``eval_seconds`` sums since the run's start.
     """
 
     outcome: Outcome
@@ -226,19 +252,23 @@ class RunResult:
     resumed_at: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        rows = [measurement.to_row() for measurement in self.measurements]
+        return {**asdict(replace(self, measurements=())), "measurements": rows}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> RunResult:
         values = dict(data)
         values["outcome"] = Outcome(values["outcome"])
-        values["measurements"] = tuple(Measurement(**m) for m in values["measurements"])
+        values["measurements"] = tuple(Measurement.from_row(row) for row in values["measurements"])
         return RunResult(**values)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """A proposed setting: the arm, its proposal index there, whence it came, and its search coordinates."""
+    """A proposed setting: its arm, its index among the arm's proposals (from 0), its source, its search coordinates.
+
+    ``coordinates`` maps the names of the space's dimensions to values; it is empty for a setting outside the space.
+    """
 
     arm: str
     index: int
@@ -252,8 +282,8 @@ class TrialRecord:
 class RunRecord:
     """A run as the ledger knows it.
 
-    ``result`` is None until it has ended, ``curve`` is what it measured so far, ``started_at`` when the last
-    attempt began (0 before the first one).
+    ``result`` is None until the run has ended. ``curve`` is what it has measured so far. ``started_at`` is when the
+    last attempt began, in seconds since the epoch; 0 before the first one.
     """
 
     spec: RunSpec
@@ -277,14 +307,14 @@ class RunRecord:
 
     @property
     def began(self) -> float:
-        """When it began to train, in seconds since the epoch; 0 if it has not."""
+        """When the last attempt began to train, in seconds since the epoch; 0 if none has."""
         return self.result.started_at if self.result and self.result.started_at else self.started_at
 
     def score(self, sign: int) -> float:
         """Return the value with ``sign`` (+1 to maximize, -1 to minimize), so that more is better.
 
-        NaN while nothing is known: the run has not ended, or was lost with its worker. Minus infinity where it ended
-        without a finite value: it diverged, failed, or was pruned.
+        NaN where nothing is known of the setting: the run has not ended, or was lost with its worker. Minus infinity
+        where it ended without a finite value: it diverged, failed, or was pruned.
 
         >>> spec = RunSpec("s", "sgd", 0, Phase.EXPLORE, 1, Horizon(1, "epochs"), Setting("sgd", {}, {}),
         ...     WorkloadRef("m:W"), "loss", "minimize")
@@ -299,12 +329,13 @@ class RunRecord:
         return self.value * sign
 
     def ended(self, result: RunResult) -> RunRecord:
+        """Return the run as ended, with this result and its measurements."""
         return replace(self, state=State.ENDED, result=result, curve=result.measurements)
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A run that the plan after the search asks for."""
+    """A run that the plan after the search asks for: a trial, what for, with which seed; over the full horizon."""
 
     arm: str
     trial: int

@@ -1,4 +1,4 @@
-"""Settings of the installation (environment, default places); nothing of a single study."""
+"""Settings of the installation: storage, tracking and folder, and how leases are kept. No study is known here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ DEFAULT_STORAGE = "sqlite:///tuner.db"
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
 LEASE_SECONDS = 60.0
-"""A lease that was not renewed for so long may be taken over."""
+"""A driver's lease of a study that was not renewed for this long may be taken over."""
 HEARTBEAT_SECONDS = 10.0
+"""A driver renews its lease this often."""
 
 _PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*):(?P<secret>[^\s]*)@")
 _QUERY = re.compile(r"(?i)([?&](?:[a-z_]*(?:password|secret|token|key)[a-z_]*)=)[^&\s]+")
@@ -22,8 +23,8 @@ _QUERY = re.compile(r"(?i)([?&](?:[a-z_]*(?:password|secret|token|key)[a-z_]*)=)
 class Settings:
     """Where the ledger, the mirror and the files of studies are.
 
-    ``storage`` is an SQLAlchemy URL, ``tracking`` an MLflow tracking URI or ``none``, ``folder`` holds a
-    folder for each study: checkpoints, the recommendation, the pictures.
+    ``storage`` is an SQLAlchemy URL, ``tracking`` an MLflow tracking URI or ``none``. ``folder`` has a folder for each
+    study, with its checkpoints, the recommendation and the pictures.
     """
 
     storage: str = field(default=DEFAULT_STORAGE, repr=False)
@@ -32,7 +33,10 @@ class Settings:
 
     @staticmethod
     def from_environment(storage: str | None = None, tracking: str | None = None) -> Settings:
-        """Take what was given, else ``TUNER_STORAGE``, ``TUNER_TRACKING``, ``TUNER_FOLDER``, else the default."""
+        """Return the settings: what is given, else ``TUNER_STORAGE`` and ``TUNER_TRACKING``, else the defaults.
+
+        The folder is ``TUNER_FOLDER``, or ``studies`` in the working folder.
+        """
         return Settings(
             storage=storage or os.environ.get("TUNER_STORAGE") or DEFAULT_STORAGE,
             tracking=tracking or os.environ.get("TUNER_TRACKING") or DEFAULT_TRACKING,
@@ -41,7 +45,7 @@ class Settings:
 
 
 def hide_secrets(text: str) -> str:
-    """Blank the passwords of all URLs in a text.
+    """Return a text with the passwords and tokens of all its URLs blanked.
 
     >>> hide_secrets("postgresql+psycopg://ann:p@ss@db:5432/tuner failed")
     'postgresql+psycopg://ann:***@db:5432/tuner failed'

@@ -1,1 +1,1 @@
-"""Where runs train: in this process, or on Ray. Which runs, and what comes of them, is not known here."""
+"""Executors: where runs train, in this process or on Ray. Which run comes next is not decided here."""

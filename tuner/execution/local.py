@@ -1,4 +1,4 @@
-"""The executor that trains in this process, one run after the other: for debugging, notebooks and reading."""
+"""The executor that trains in this process, one run after the other; the shortest reading of what an executor does."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from tuner.training.run import train
 
 
 class LocalExecutor:
-    """Trains here. ``workload`` replaces the one that the runs name (for those defined in ``__main__``)."""
+    """Trains in this process, for debugging, notebooks and small studies.
+
+    Args:
+        workload: replaces the one that the runs name; for a workload that is defined in ``__main__``.
+    """
 
     def __init__(self, workload: Any = None) -> None:
         self._workload = workload
 
     def prepare(self) -> None:
-        """Nothing to get ready."""
+        """Do nothing: this process is ready."""
 
     def run(self, source: RunSource) -> None:
+        """Train what the source hands out until it is finished; a run that Ctrl-C stops is given back."""
         while isinstance(assignment := source.ask(), Assignment):
             training = train(assignment, self._workload)
             try:
@@ -31,7 +36,7 @@ class LocalExecutor:
             except BaseException:
                 source.release(assignment)
                 raise
-        assert assignment is Signal.FINISHED, "nothing trains elsewhere that one could wait for"
+        assert assignment is Signal.FINISHED, "the source waits, but no run is in training"
 
     def close(self) -> None:
-        """Nothing runs outside :meth:`run`."""
+        """Do nothing: no process is left after :meth:`run`."""

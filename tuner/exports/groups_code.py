@@ -6,6 +6,8 @@ import ast
 import inspect
 from collections.abc import Callable, Iterable
 
+from tuner.catalog.families import PARTNER
+from tuner.catalog.families.optimizer_class import DECOUPLED, FINAL_RATE, SGD_PHASE
 from tuner.catalog.training_options import FREEZE, MULTIPLIER, NO_DECAY
 from tuner.exports import optimizer_code
 from tuner.exports.optimizer_code import Decay
@@ -28,7 +30,7 @@ def is_single(made: Plan) -> bool:
     """Whether one param group holds all parameters, and the optimizer takes ``model.parameters()``."""
     how = optimizer_code.decay(made)
     alike = not how.any or (made.training["no_decay"] == "nothing" and not how.is_added)
-    return made.is_plain and alike and made.base not in ("muon", "swats")
+    return made.is_plain and alike and PARTNER not in made.row.needs and not _has_sgd_phase(made)
 
 
 def groups_code(made: Plan) -> str:
@@ -36,7 +38,7 @@ def groups_code(made: Plan) -> str:
     if is_single(made):
         return ""
     how = optimizer_code.decay(made)
-    if made.is_plain and made.training["no_decay"] != "nothing" and made.base != "muon":
+    if made.is_plain and made.training["no_decay"] != "nothing" and PARTNER not in made.row.needs:
         return _simple(made, how)
     parts = [_layers_code()] if made.training["layer_decay"] != 1.0 else []
     return "\n\n".join([*parts, _general(made, how)])
@@ -86,9 +88,10 @@ def _general(made: Plan, how: Decay) -> str:
     lines += ["    groups = {}", "    for name, p in model.named_parameters():"]
     lines += [_matching(made.patterns(FREEZE), "p.requires_grad_(False)")] if made.patterns(FREEZE) else []
     lines += ["        if not p.requires_grad:", "            continue", *_rules(made, how)]
-    kept = "(name, p)" if made.base == "muon" else "p"
+    partnered = PARTNER in made.row.needs
+    kept = "(name, p)" if partnered else "p"
     lines += [f"        groups.setdefault((scale, decays), []).append({kept})"]
-    return "\n".join(lines) + "\n" + (_muon(made, how) if made.base == "muon" else _listed(made, how))
+    return "\n".join(lines) + "\n" + (_muon(made, how) if partnered else _listed(made, how))
 
 
 def _docstring(made: Plan, how: Decay) -> str:
@@ -97,8 +100,12 @@ def _docstring(made: Plan, how: Decay) -> str:
 
 
 def _spares(made: Plan, how: Decay) -> bool:
-    apart = how.any or made.base == "swats"  # whose groups switch to SGD each by itself
-    return apart and made.training["no_decay"] != "nothing"
+    return (how.any or _has_sgd_phase(made)) and made.training["no_decay"] != "nothing"
+
+
+def _has_sgd_phase(made: Plan) -> bool:
+    """Whether each group switches to SGD by itself, so that it matters which parameters are in it."""
+    return made.row.optimizer.adapter == SGD_PHASE
 
 
 def _rules(made: Plan, how: Decay) -> list[str]:
@@ -107,7 +114,7 @@ def _rules(made: Plan, how: Decay) -> list[str]:
     lines = [f"        scale = {'scales.get(name, 1.0)' if layered else '1.0'}"]
     lines += [_matching([glob], f"scale *= {number(by)}") for glob, by in made.patterns(MULTIPLIER).items()]
     lines += [f"        decays = {'p.ndim > 1 and id(p) not in spared' if _spares(made, how) else 'True'}"]
-    spared = list(made.patterns(NO_DECAY)) if how.any or made.base == "swats" else []
+    spared = list(made.patterns(NO_DECAY)) if how.any or _has_sgd_phase(made) else []
     return [*lines, _matching(spared, "decays = False")] if spared else lines
 
 
@@ -119,8 +126,8 @@ def _matching(globs: Iterable[str], then: str) -> str:
 def _decays(made: Plan, how: Decay) -> list[str]:
     """A group's decay, and what else is a rate, as entries of a dictionary."""
     found = [f'"{key}": {value} if decays else 0.0' for key, value in _named(how).items() if value != "0"]
-    found = found or (['"weight_decay": 0.0'] if optimizer_code.row(made).own == optimizer_code.DECOUPLED else [])
-    if made.base in ("adabound", "amsbound"):
+    found = found or (['"weight_decay": 0.0'] if made.row.optimizer.weight_decay == DECOUPLED else [])
+    if made.row.optimizer.adapter == FINAL_RATE:
         found.append(f'"final_lr": {number(made.values["final_lr"] * made.factor)} * scale')
     return found
 

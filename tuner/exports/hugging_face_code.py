@@ -7,18 +7,13 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from tuner.catalog.families import SWITCH
+from tuner.catalog.families.optimizer_class import Values, arguments
 from tuner.exports import optimizer_code
 from tuner.exports.torch_code import assembled, common_notes
 from tuner.exports.writing import Export, Plan, call, header, literal, number
 
-Values: TypeAlias = Mapping[str, float]
 Named: TypeAlias = tuple[str, dict[str, float | int | str]]
 """The name of a schedule that Trainer has, and its keyword arguments."""
-
-_OPTIMIZERS = MappingProxyType(
-    {"adamw": "adamw_torch", "sgd": "sgd", "sgdm": "sgd", "nag": "sgd", "rmsprop": "rmsprop"}
-)
-"""The families that ``optim`` means exactly; others of the same name are other implementations, or take less."""
 
 _GROUPED = (
     "Trainer spares from decay what is called bias or norm, the study every tensor of one dimension: check that it is "
@@ -82,16 +77,14 @@ def _loop(made: Plan) -> dict[str, str]:
 
 def _optimizer(made: Plan) -> dict[str, str] | None:
     """The arguments that say the optimizer; None where none do so exactly."""
-    how, v = optimizer_code.decay(made), made.values
-    if made.row.name not in _OPTIMIZERS or how.is_added or not made.is_plain:
+    how, named = optimizer_code.decay(made), made.row.trainer
+    if named is None or how.is_added or not made.is_plain:
         return None
     if how.any and made.training["no_decay"] != "bias+norm":
         return None
-    given = {"optim": f'"{_OPTIMIZERS[made.row.name]}"', "learning_rate": number(made.rate)}
-    given |= {"weight_decay": number(how.own)}
-    if made.row.name == "adamw":
-        betas = {"adam_beta1": number(v["beta1"]), "adam_beta2": number(v["beta2"])}
-        return given | betas | {"adam_epsilon": number(v["eps"])}
+    given = {"optim": f'"{named.optim}"', "learning_rate": number(made.rate), "weight_decay": number(how.own)}
+    if named.arguments is not None:
+        return given | optimizer_code.written(arguments(named.arguments, made.values))
     rest = ",".join(f"{key}={value}" for key, value in optimizer_code.arguments(made).items())
     return given | ({"optim_args": f'"{rest}"'} if rest else {})
 

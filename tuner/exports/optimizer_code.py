@@ -1,19 +1,17 @@
-"""An optimizer as Python source: its class with all arguments, and the decay that the class lacks; no schedule."""
+"""An optimizer as Python source: its class with all arguments, and the decay that the class lacks; no schedule.
+
+The class and its arguments are those of the family's row in ``tuner.catalog.families``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
+from tuner.catalog.families.optimizer_class import DECOUPLED, FINAL_RATE, SGD_PHASE, Options
+from tuner.catalog.families.optimizer_class import arguments as arguments_of
 from tuner.exports.writing import Plan, call, literal, number
-
-Values: TypeAlias = Mapping[str, float]
-Options: TypeAlias = Callable[[Values], Mapping[str, Any]]
-
-L2, DECOUPLED = "l2", "weight_decay"
-"""What a class calls ``weight_decay``: the L2 penalty, or decoupled decay (or what the family has instead of it)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +21,8 @@ class Raw:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Class:
-    """A row: the class, its arguments besides rate and decay, what its ``weight_decay`` is.
-
-    ``decoupling`` are the class's own arguments that turn its L2 into decoupled decay, under the name in
-    ``decoupled_name`` where that is another class.
-    """
-
-    module: str
-    name: str
-    options: Options
-    own: str = L2
-    decoupling: Mapping[str, Any] = field(default_factory=dict)
-    decoupled_name: str = ""
+_TOTAL_STEPS = Raw("float(total_steps)")
+_TORCH = "torch.optim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +32,7 @@ class Decay:
     own: float = 0.0
     l2: float = 0.0
     decoupled: float = 0.0
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     name: str = ""
 
     @property
@@ -59,59 +45,59 @@ class Decay:
         return bool(self.own or self.l2 or self.decoupled)
 
 
-def row(made: Plan) -> Class:
-    """Return the class of a plan's family, or of the one that it looks ahead over."""
-    return CLASSES[made.base]
-
-
 def decay(made: Plan) -> Decay:
     """Divide L2 and decoupled decay between the class and what is done before its step, as the study trained."""
-    found = row(made)
-    l2, later = made.values.get("l2", 0.0), made.values.get("weight_decay", 0.0)
-    if found.own == DECOUPLED:
-        return Decay(own=later, l2=l2)
-    if l2 and later:
-        return Decay(l2=l2, decoupled=later)
-    if later and (found.decoupling or found.decoupled_name):
-        return Decay(own=later, options=found.decoupling, name=found.decoupled_name)
-    return Decay(own=l2, decoupled=later)
+    of = made.row.optimizer
+    l2, decoupled = made.values.get("l2", 0.0), made.values.get("weight_decay", 0.0)
+    if of.weight_decay == DECOUPLED:
+        return Decay(own=decoupled, l2=l2)
+    if l2 and decoupled:
+        return Decay(l2=l2, decoupled=decoupled)
+    if decoupled and (of.decoupling or of.decoupled_class):
+        return Decay(own=decoupled, options=of.decoupling, name=of.decoupled_class)
+    return Decay(own=l2, decoupled=decoupled)
 
 
 def arguments(made: Plan) -> dict[str, str]:
     """Return the class's keyword arguments as source, without rate and decay."""
-    given = {**row(made).options(made.values), **decay(made).options}
-    if made.base in ("adabound", "amsbound") and made.is_plain:
+    given = arguments_of({**made.row.optimizer.options, **decay(made).options}, made.values, _TOTAL_STEPS)
+    if made.row.optimizer.adapter == FINAL_RATE and made.is_plain:
         given["final_lr"] = made.values["final_lr"] * made.factor
+    return written(given)
+
+
+def written(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return arguments with their values as source."""
     return {key: value.text if isinstance(value, Raw) else literal(value) for key, value in given.items()}
 
 
 def class_name(made: Plan) -> str:
     """Return the name under which the code builds the class: torch's by its module, or that of the extended class."""
-    found, how = row(made), decay(made)
-    if how.is_added or made.base == "swats":
-        return "Decaying" + found.name if how.is_added else "Scheduled" + found.name
+    of, how = made.row.optimizer, decay(made)
+    if how.is_added or of.adapter == SGD_PHASE:
+        return "Decaying" + of.name if how.is_added else "Scheduled" + of.name
     return _full(made)
 
 
 def imports(made: Plan) -> list[str]:
     """Return the import lines of the libraries that torch does not come with."""
-    names: dict[str, list[str]] = {}
-    if row(made).module != "torch.optim":
-        names.setdefault(row(made).module, []).append(row(made).name)
-    if made.looks_ahead:
+    of, names = made.row.optimizer, dict[str, list[str]]()
+    if of.module != _TORCH:
+        names.setdefault(of.module, []).append(of.name)
+    if made.row.looks_ahead:
         names.setdefault("pytorch_optimizer", []).append("Lookahead")
-    return [f"from {module} import {', '.join(sorted(found))}" for module, found in names.items()]
+    return [f"from {module} import {', '.join(sorted(classes))}" for module, classes in names.items()]
 
 
 def class_code(made: Plan) -> str:
     """Return the source of the extended class; empty where the library's own does."""
     how = decay(made)
-    if made.base == "swats":
+    if made.row.optimizer.adapter == SGD_PHASE:
         return _swats(made, how)
     if not how.is_added:
         return ""
     return f'''class {class_name(made)}({_full(made)}):
-    """{row(made).name} {_added(how)}."""
+    """{made.row.optimizer.name} {_added(how)}."""
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -129,10 +115,10 @@ def constructor(made: Plan, params: str, single: bool) -> str:
     """Return the expression that builds the optimizer; ``single``: one group holds all, and its decay stands here."""
     given = {"*": params, "lr": number(made.rate)}
     how = decay(made)
-    if single and (how.own or row(made).own == DECOUPLED):
+    if single and (how.own or made.row.optimizer.weight_decay == DECOUPLED):
         given["weight_decay"] = number(how.own)
     built = call(class_name(made), {**given, **arguments(made)})
-    if not made.looks_ahead:
+    if not made.row.looks_ahead:
         return built
     ahead = {
         "*": built,
@@ -143,14 +129,15 @@ def constructor(made: Plan, params: str, single: bool) -> str:
 
 
 def _full(made: Plan) -> str:
-    found, name = row(made), decay(made).name or row(made).name
-    return f"{found.module}.{name}" if found.module == "torch.optim" else name
+    of = made.row.optimizer
+    name = decay(made).name or of.name
+    return f"{_TORCH}.{name}" if of.module == _TORCH else name
 
 
 def _added(how: Decay) -> str:
-    said = ["with an L2 penalty in the gradient"] if how.l2 else []
-    said += ["after decoupled weight decay (w *= 1 - lr * decay, arXiv 1711.05101)"] if how.decoupled else []
-    return ", ".join(said)
+    parts = ["with an L2 penalty in the gradient"] if how.l2 else []
+    parts += ["after decoupled weight decay (w *= 1 - lr * decay, arXiv 1711.05101)"] if how.decoupled else []
+    return ", ".join(parts)
 
 
 def _loop(how: Decay) -> str:
@@ -180,100 +167,3 @@ def _swats(made: Plan, how: Decay) -> str:
             group["lr"] = group["planned_lr"]
         return loss
 '''
-
-
-# -- the table
-
-
-def _betas(v: Values, count: int = 2) -> tuple[float, ...]:
-    return tuple(v[f"beta{i}"] for i in range(1, count + 1))
-
-
-def _moments(v: Values) -> dict[str, Any]:
-    return {"betas": _betas(v), "eps": v["eps"]}
-
-
-def _momentum(v: Values) -> dict[str, Any]:
-    return {"momentum": v["momentum"]} | ({"dampening": v["dampening"]} if v["dampening"] else {})
-
-
-def _nesterov(v: Values) -> dict[str, Any]:
-    return {"momentum": v["momentum"], "nesterov": True} if v["momentum"] else {}
-
-
-def _adagrad(v: Values) -> dict[str, Any]:
-    named = {"lr_decay": v["lr_decay"], "initial_accumulator_value": v["initial_accumulator"]}
-    return {"eps": v["eps"]} | {key: value for key, value in named.items() if value}
-
-
-def _rmsprop(v: Values) -> dict[str, Any]:
-    rest = {"momentum": v["momentum"]} if v["momentum"] else {}
-    return {"alpha": v["alpha"], "eps": v["eps"]} | rest | ({"centered": True} if v["centered"] else {})
-
-
-def _bounded(v: Values, **more: Any) -> dict[str, Any]:
-    return {**_moments(v), "gamma": v["gamma"], "weight_decouple": False, **more}
-
-
-def _lars(v: Values) -> dict[str, Any]:
-    return {**_momentum(v), "trust_coefficient": v["trust"]}
-
-
-def _prodigy(v: Values) -> dict[str, Any]:
-    return {**_moments(v), "d0": v["d0"], "d_coef": v["d_coef"], "safeguard_warmup": True}
-
-
-def _ademamix(v: Values) -> dict[str, Any]:
-    named = {"betas": _betas(v, 3), "alpha": v["alpha"], "eps": v["eps"]}
-    return {**named, "t_alpha_beta3": Raw("float(total_steps)"), "weight_decouple": True}
-
-
-def _torch(name: str, options: Options, own: str = L2, **more: Any) -> Class:
-    return Class("torch.optim", name, options, own, **more)
-
-
-def _library(name: str, options: Options, own: str = DECOUPLED) -> Class:
-    return Class("pytorch_optimizer", name, options, own)
-
-
-_OWN_FLAG = {"decoupled_weight_decay": True}
-
-CLASSES: Mapping[str, Class] = MappingProxyType(
-    {
-        "sgd": _torch("SGD", lambda v: {}),  # noqa: ARG005
-        "sgdm": _torch("SGD", _momentum),
-        "nag": _torch("SGD", _nesterov),
-        "sgdw": _torch("SGD", _momentum),
-        "adagrad": _torch("Adagrad", _adagrad),
-        "rmsprop": _torch("RMSprop", _rmsprop),
-        "adadelta": _torch("Adadelta", lambda v: {"rho": v["rho"], "eps": v["eps"]}),
-        "adam": _torch("Adam", _moments),
-        "amsgrad": _torch("Adam", lambda v: {**_moments(v), "amsgrad": True}, decoupled_name="AdamW"),
-        "adamax": _torch("Adamax", _moments),
-        "nadam": _torch(
-            "NAdam", lambda v: {**_moments(v), "momentum_decay": v["momentum_decay"]}, decoupling=_OWN_FLAG
-        ),
-        "radam": _torch("RAdam", _moments, decoupling=_OWN_FLAG),
-        "adamw": _torch("AdamW", _moments, DECOUPLED),
-        "adafactor": _torch(
-            "Adafactor",
-            lambda v: {"beta2_decay": v["beta2_decay"], "eps": (v["eps1"], v["eps2"]), "d": v["clip"]},
-            DECOUPLED,
-        ),
-        "muon": _library("Muon", lambda v: {"use_adjusted_lr": True, "weight_decouple": True}),  # noqa: ARG005
-        "adabound": _library("AdaBound", _bounded, L2),
-        "amsbound": _library("AdaBound", lambda v: _bounded(v, ams_bound=True), L2),
-        "swats": _library("SWATS", _moments, L2),
-        "lion": _library("Lion", lambda v: {"betas": _betas(v), "weight_decouple": True}),
-        "lamb": _library("Lamb", lambda v: {**_moments(v), "weight_decouple": False, "adam_debias": True}),
-        "lars": _library("LARS", _lars, L2),
-        "soap": _library("SOAP", lambda v: {**_moments(v), "precondition_frequency": int(v["precondition_frequency"])}),
-        "prodigy": _library("Prodigy", _prodigy),
-        "ademamix": _library("AdEMAMix", _ademamix),
-        "adabelief": _library("AdaBelief", lambda v: {**_moments(v), "weight_decouple": True}),
-        "adan": _library("Adan", lambda v: {"betas": _betas(v, 3), "eps": v["eps"], "weight_decouple": False}),
-        "schedule-free-adamw": Class("schedulefree", "AdamWScheduleFree", _moments, DECOUPLED),
-        "schedule-free-sgd": Class("schedulefree", "SGDScheduleFree", lambda v: {"momentum": v["momentum"]}),
-    }
-)
-"""One for each family; a family that looks ahead has the class of its base inside ``Lookahead``."""

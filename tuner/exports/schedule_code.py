@@ -12,8 +12,6 @@ from tuner.exports.writing import Plan, number
 Shape: TypeAlias = Callable[[Values, bool], list[str]]
 """From a kind's parameters, and whether a momentum is cycled, to the lines that return the factor at ``x``."""
 
-_WITHOUT_MOMENTUM = frozenset({"sgd", "adagrad", "adadelta", "adafactor"})
-
 
 def scheduler_code(made: Plan) -> str:
     """Return the source of what ``scheduler`` builds with."""
@@ -35,7 +33,7 @@ def scheduler(made: Plan) -> str:
 def cycles_momentum(made: Plan) -> bool:
     """Whether the schedule moves a momentum that the family has."""
     ratio = made.schedule.parameters.get("momentum_ratio", 1.0)
-    return ratio != 1.0 and made.base not in _WITHOUT_MOMENTUM
+    return ratio != 1.0 and made.row.has_momentum
 
 
 def _function(schedule: Schedule, cycled: bool) -> str:

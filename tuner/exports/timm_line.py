@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from tuner.catalog.families import FAMILIES
+from tuner.catalog.families.optimizer_class import DECOUPLED, TimmOptimizer, Values, arguments
 from tuner.catalog.schedules import WARMUP_START
 from tuner.catalog.training_options import FREEZE, MULTIPLIER, NO_DECAY
 from tuner.core.errors import InputError
@@ -17,7 +19,6 @@ from tuner.exports import optimizer_code
 from tuner.exports.schedule_code import cycles_momentum, drops
 from tuner.exports.writing import Export, Plan, header, number
 
-Values: TypeAlias = Mapping[str, float]
 Options: TypeAlias = dict[str, str]
 Written: TypeAlias = tuple[Options, list[str]]
 """Options by name without dashes in front (a flag has an empty value), and notes."""
@@ -42,116 +43,41 @@ def export(made: Plan) -> Export:
 
 
 def _optimizer(made: Plan) -> Written:
-    if made.base not in _NAMES:
-        known = ", ".join(_NAMES)
+    named = made.row.timm
+    if named is None:
+        families = ", ".join(name for name, row in FAMILIES.items() if row.timm and not row.looks_ahead)
         raise InputError(
-            f"timm takes no optimizer family {made.row.name!r} as tuner trains it; expected one of {known}, or "
+            f"timm takes no optimizer family {made.row.name!r} as tuner trains it; expected one of {families}, or "
             "lookahead over one of them. Export it to torch, and give the optimizer to a loop of your own."
         )
-    name, more, notes = _NAMES[made.base](made)
-    how = optimizer_code.decay(made)
-    options = {"opt": f"lookahead_{name}" if made.looks_ahead else name, "lr": number(made.rate)}
+    how, name, ahead = optimizer_code.decay(made), named.name(made.values), made.row.looks_ahead
+    options = {"opt": f"lookahead_{name}" if ahead else name, "lr": number(made.rate)}
     options |= {"weight-decay": number(made.values.get("weight_decay", 0.0) or how.own)}
     options |= {"momentum": number(made.values.get("momentum", 0.0))}
     options |= {"opt-eps": number(made.values["eps"])} if "eps" in made.values else {}
     betas = [number(made.values[key]) for key in ("beta1", "beta2", "beta3") if key in made.values]
     options |= {"opt-betas": " ".join(betas)} if betas else {}
-    kept = {key: value for key, value in more.items() if value is not None}
-    options |= {"opt-kwargs": " ".join(f"{key}={value}" for key, value in kept.items())} if kept else {}
-    return options, [*notes, *_lost_decay(made), *_lookahead(made)]
+    more = optimizer_code.written(arguments(named.arguments, made.values))
+    options |= {"opt-kwargs": " ".join(f"{key}={value}" for key, value in more.items())} if more else {}
+    return options, [*([named.note] if named.note else []), *_lost_decay(made, named), *_lookahead(made)]
 
 
-def _lost_decay(made: Plan) -> list[str]:
-    l2, later = made.values.get("l2", 0.0), made.values.get("weight_decay", 0.0)
-    if l2 and later:
+def _lost_decay(made: Plan, named: TimmOptimizer) -> list[str]:
+    l2, decoupled = made.values.get("l2", 0.0), made.values.get("weight_decay", 0.0)
+    if l2 and decoupled:
         return [f"train.py takes one decay: the L2 penalty {number(l2)} is left out."]
-    if l2 and optimizer_code.row(made).own == optimizer_code.DECOUPLED:
+    if l2 and made.row.optimizer.weight_decay == DECOUPLED:
         return [f"the class decays decoupled only: the L2 penalty {number(l2)} is left out."]
-    if later and made.base in ("adagrad", "rmsprop", "adadelta", "adamax"):
-        return [f"the class takes --weight-decay as L2; the study's decay of {number(later)} is decoupled."]
+    if decoupled and named.l2_only:
+        return [f"the class takes --weight-decay as L2; the study's decay of {number(decoupled)} is decoupled."]
     return []
 
 
 def _lookahead(made: Plan) -> list[str]:
-    if not made.looks_ahead or (made.values["lookahead_k"], made.values["lookahead_alpha"]) == (6.0, 0.5):
+    if not made.row.looks_ahead or (made.values["lookahead_k"], made.values["lookahead_alpha"]) == (6.0, 0.5):
         return []
     k, alpha = number(made.values["lookahead_k"]), number(made.values["lookahead_alpha"])
     return [f"timm looks ahead every 6 steps by 0.5, and has no option for it; the study did every {k} by {alpha}."]
-
-
-_Named: TypeAlias = tuple[str, dict[str, Any], list[str]]
-_LARGE = "timm does not bound a tensor's norm by 10, as the paper and the study's class do."
-
-
-def _simple(name: str) -> Callable[[Plan], _Named]:
-    return lambda made: (name, {}, [])  # noqa: ARG005
-
-
-def _kept(name: str, **keys: str) -> Callable[[Plan], _Named]:
-    """A class whose further arguments are hyperparameters under the given names."""
-    return lambda made: (name, {key: number(made.values[of]) for key, of in keys.items()}, [])
-
-
-def _momentum(made: Plan) -> _Named:
-    damp = made.values.get("dampening", 0.0)
-    return "momentum", {"dampening": number(damp) if damp else None}, []
-
-
-def _nag(made: Plan) -> _Named:
-    if made.values["momentum"] == 0.0:
-        return "momentum", {}, []
-    return "sgdw" if made.values["weight_decay"] else "sgd", {}, []
-
-
-def _sgdw(made: Plan) -> _Named:
-    damp = made.values["dampening"]
-    return "sgdw", {"nesterov": "False", "dampening": number(damp) if damp else None}, []
-
-
-def _rmsprop(made: Plan) -> _Named:
-    centred = "True" if made.values["centered"] else None
-    return "rmsprop", {"alpha": number(made.values["alpha"]), "centered": centred}, []
-
-
-def _amsgrad(made: Plan) -> _Named:
-    return "adamw" if made.values["weight_decay"] else "adam", {"amsgrad": "True"}, []
-
-
-def _nadam(made: Plan) -> _Named:
-    flag = "True" if made.values["weight_decay"] else None
-    return "nadam", {"momentum_decay": number(made.values["momentum_decay"]), "decoupled_weight_decay": flag}, []
-
-
-def _radam(made: Plan) -> _Named:
-    return "radamw" if made.values["weight_decay"] else "radam", {}, []
-
-
-def _lamb(made: Plan) -> _Named:  # noqa: ARG001
-    return "lamb", {"bias_correction": "False", "max_grad_norm": "None", "always_adapt": "True"}, [_LARGE]
-
-
-_NAMES: Mapping[str, Callable[[Plan], _Named]] = MappingProxyType(
-    {
-        "sgd": _momentum,
-        "sgdm": _momentum,
-        "nag": _nag,
-        "sgdw": _sgdw,
-        "adagrad": _kept("adagrad", lr_decay="lr_decay", initial_accumulator_value="initial_accumulator"),
-        "rmsprop": _rmsprop,
-        "adadelta": _kept("adadelta", rho="rho"),
-        "adam": _simple("adam"),
-        "amsgrad": _amsgrad,
-        "adamax": _simple("adamax"),
-        "nadam": _nadam,
-        "radam": _radam,
-        "adamw": _simple("adamw"),
-        "lion": _simple("lion"),
-        "lamb": _lamb,
-        "adabelief": _simple("adabelief"),
-        "adan": _simple("adan"),
-    }
-)
-"""The families that timm has with the study's formulas; what is not here is missing there, or is another one."""
 
 
 # -- the schedule

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.catalog import training_options
-from tuner.catalog.families import LOOKAHEAD, ONE_RATE, Family, family
+from tuner.catalog.families import ONE_RATE, Family, family
 from tuner.catalog.schedules import Schedule
 from tuner.catalog.training_options import FREEZE, MULTIPLIER, NO_DECAY, learning_rate_factor, told
 from tuner.core.errors import InputError
@@ -44,15 +44,6 @@ class Plan:
     schedule: Schedule
     horizon: Horizon | None
     about: tuple[str, ...] = ()
-
-    @property
-    def base(self) -> str:
-        """The family, or the one that it looks ahead over."""
-        return self.row.name.removeprefix(LOOKAHEAD)
-
-    @property
-    def looks_ahead(self) -> bool:
-        return self.row.name.startswith(LOOKAHEAD)
 
     @property
     def factor(self) -> float:

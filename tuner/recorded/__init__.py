@@ -1,1 +1,1 @@
-"""Runs that others made, as input: tables in and out, and the records of ours that they stand for."""
+"""Recorded runs: tables and MLflow experiments read as a study's records, and a study written as tables."""

@@ -1,4 +1,4 @@
-"""One row of a table as texts, read cell by cell into checked values; what the values mean together is not known."""
+"""A row of a table as texts, whose cells are read as checked values; rules that join cells are not here."""
 
 from __future__ import annotations
 
@@ -16,97 +16,102 @@ from tuner.recorded.rows import NOT_RECORDED, number
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of a row by column, stripped, and where it stands; a line of None means that ``source`` says it."""
+    """The cells of a row by column, without blanks around them, and the row's place for error messages.
+
+    ``source`` is a file with a ``line``, or it names the row by itself and ``line`` is None.
+    """
 
     cells: Mapping[str, str]
     source: str
     line: int | None = None
 
     def error(self, column: str, found: str, expected: str, todo: str = "") -> InputError:
+        """Return an error for a cell: its place, what was found, what was expected, and what to do."""
         return InputError(wrong(Place(self.source, self.line, column), found, expected, todo))
 
     def text(self, column: str, default: str = "") -> str:
         return self.cells.get(column) or default
 
     def name(self, column: str) -> str:
-        """Return a text that must be there."""
-        found = self.text(column)
-        if not found:
+        """Return a text that may not be empty."""
+        text = self.text(column)
+        if not text:
             raise self.error(column, "is empty", "a name")
-        return found
+        return text
 
     def choice(self, column: str, choices: Sequence[str]) -> str:
-        found = self.text(column)
-        if found not in choices:
-            raise self.error(column, f"is {found!r}", f"one of {', '.join(choices)}")
-        return found
+        """Return a text that must be one of the choices."""
+        text = self.text(column)
+        if text not in choices:
+            raise self.error(column, f"is {text!r}", f"one of {', '.join(choices)}")
+        return text
 
     def whole(self, column: str, low: float = -math.inf) -> int:
-        """Return a whole number; 42.0 is one too, as tables with gaps write it."""
-        found = self._float(column)
-        if found is None or not found.is_integer() or found < low:
+        """Return a whole number of at least ``low``; 42.0 is one too, because tables with gaps write it so."""
+        value = self._float(column)
+        if value is None or not value.is_integer() or value < low:
             bound = f" of at least {low:g}" if math.isfinite(low) else ""
             raise self.error(column, f"is {self.text(column)!r}", f"a whole number{bound}")
         try:
             return int(self.text(column))
         except ValueError:
-            return int(found)
+            return int(value)
 
     def positive(self, column: str, zero: bool = False) -> float | None:
         """Return a finite number above 0 (or 0, where ``zero`` allows it); None for an empty cell."""
         if not self.text(column):
             return None
-        found = self._float(column)
-        if found is None or not math.isfinite(found) or found < 0 or (found == 0 and not zero):
+        value = self._float(column)
+        if value is None or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
             expected = "a finite number of at least 0" if zero else "a finite number above 0"
             raise self.error(column, f"is {self.text(column)!r}", f"{expected}, or nothing")
-        return found
+        return value
 
     def number(self, column: str) -> float | None:
         """Return a number, NaN and infinities included; None for an empty cell."""
         if not self.text(column):
             return None
-        found = self._float(column)
-        if found is None:
+        value = self._float(column)
+        if value is None:
             raise self.error(column, f"is {self.text(column)!r}", "a number, or nothing")
-        return found
+        return value
 
     def scalar(self, column: str) -> Scalar | None:
-        """Return a number, true or false, or the text that it is; None for an empty cell."""
+        """Return a number, true or false, or else the text itself; None for an empty cell."""
         text = self.text(column)
         if not text:
             return None
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
-        found = self._float(column)
-        if found is None:
+        value = self._float(column)
+        if value is None:
             return text
-        if not math.isfinite(found):
+        if not math.isfinite(value):
             raise self.error(column, f"is {text!r}", "a finite number, a text, or nothing")
-        return number(found)
+        return number(value)
 
     def mapping(self, column: str) -> dict[str, Scalar]:
-        """Return a JSON object of names and values; what is nested stays as its JSON text, null is left out."""
+        """Return a JSON object of names and values; a nested value stays JSON text, and null is left out."""
         text = self.text(column)
         if not text:
             return {}
         try:
-            found = json.loads(text, parse_constant=_refuse)
+            values = json.loads(text, parse_constant=_refuse)
         except ValueError as error:
             raise self.error(column, f"is {text[:40]!r}, which is no JSON ({error})", _OBJECT) from None
-        if not isinstance(found, dict):
+        if not isinstance(values, dict):
             raise self.error(column, f"is {text[:40]!r}", _OBJECT)
-        return {name: self._plain(column, name, value) for name, value in found.items() if value is not None}
+        return {name: self._plain(column, name, value) for name, value in values.items() if value is not None}
 
     def schedule(self, column: str) -> dict[str, Scalar]:
-        """Return a schedule from its name, or from a JSON object with a ``kind``."""
+        """Return a schedule, whose cell is its name or a JSON object with a ``kind``."""
         text = self.text(column)
         if not text.startswith("{"):
             return {"kind": text or NOT_RECORDED}
-        found = self.mapping(column)
-        if not isinstance(found.get("kind"), str) or not found["kind"]:
+        values = self.mapping(column)
+        if not isinstance(values.get("kind"), str) or not values["kind"]:
             raise self.error(column, f"is {text[:40]!r}", 'a name, or a JSON object with a name under "kind"')
-        return found
+        return values
 
     def _plain(self, column: str, name: str, value: Any) -> Scalar:
         if isinstance(value, float) and not math.isfinite(value):

@@ -1,7 +1,7 @@
-"""Read tables of runs and of curves into checked rows; which study they make is not known here.
+"""Reads tables of runs and of curves as checked rows; which study the rows make is not known here.
 
-Columns and rules are the contract of ``docs/recorded.md``. Nothing is repaired: rows that contradict each other are
-refused, by file, line and column.
+Columns and rules are in ``docs/recorded.md``. Nothing is repaired: a row that contradicts another one is refused, with
+file, line and column.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ CURVE_REQUIRED, CURVE_OPTIONAL = ("run_id", "step", "value"), ("seconds",)
 
 
 def read_runs(path: Path) -> tuple[RecordedRun, ...]:
-    """Read a table of runs, plain or compressed by gzip.
+    """Read a table of runs, plain or compressed with gzip.
 
-    Without a column ``study`` all runs are one study, named like the file.
+    Without a column ``study`` all runs are one study, which has the file's name.
 
     Raises:
         InputError: a column is missing or unknown, a cell is wrong, or two rows contradict each other; with file,
@@ -41,12 +41,12 @@ def read_runs(path: Path) -> tuple[RecordedRun, ...]:
     """
     rows = list(_rows(path, REQUIRED, OPTIONAL, PARAM))
     if not rows:
-        raise InputError(f"{path}: holds no run; expected a row a run under the line of columns.")
+        raise InputError(f"{path}: holds no run; expected a row for each run below the line of columns.")
     return checked_runs(rows, path.name.removesuffix(".gz").removesuffix(".csv"))
 
 
 def checked_runs(rows: Sequence[Row], study: str) -> tuple[RecordedRun, ...]:
-    """As :func:`read_runs`, from rows of any source; ``study`` names the study of those that do not say it."""
+    """Return the runs of rows, checked as in :func:`read_runs`; rows that name no study belong to ``study``."""
     runs = [_run(row, study) for row in rows]
     _refuse_repeats(rows, runs)
     _refuse_contradictions(rows, runs)
@@ -54,20 +54,24 @@ def checked_runs(rows: Sequence[Row], study: str) -> tuple[RecordedRun, ...]:
 
 
 def read_curves(path: Path, runs: Iterable[RecordedRun]) -> Curves:
-    """Read a table of curves, plain or compressed by gzip; the points of a run may stand in any order.
+    """Read a table of curves, plain or compressed with gzip; the points of a run may be in any order.
+
+    Args:
+        path: the table.
+        runs: the rows of the table of runs.
 
     Raises:
-        InputError: as :func:`read_runs`; also for a run that the table of runs does not have, a step that stands
-            twice, seconds that run backwards, and a value that is not finite in a run that completed.
+        InputError: as :func:`read_runs`; also for a run that the table of runs does not have, a step that a run has
+            twice, seconds that decrease, and a value that is not finite in a run that completed.
     """
-    known = {run.run_id: run for run in runs}
-    found: dict[str, list[tuple[RecordedPoint, Row]]] = {}
+    by_id = {run.run_id: run for run in runs}
+    curves: dict[str, list[tuple[RecordedPoint, Row]]] = {}
     for row in _rows(path, CURVE_REQUIRED, CURVE_OPTIONAL):
-        run = known.get(row.name("run_id"))
+        run = by_id.get(row.name("run_id"))
         if run is None:
             raise row.error("run_id", f"is {row.text('run_id')!r}", "a run_id of the table of runs")
-        found.setdefault(run.run_id, []).append((_point(row, run), row))
-    return {run_id: _ordered(points) for run_id, points in found.items()}
+        curves.setdefault(run.run_id, []).append((_point(row, run), row))
+    return {run_id: _ordered(points) for run_id, points in curves.items()}
 
 
 def _rows(path: Path, required: Sequence[str], optional: Sequence[str], prefix: str = "") -> Iterator[Row]:
@@ -82,7 +86,7 @@ def _rows(path: Path, required: Sequence[str], optional: Sequence[str], prefix: 
                 continue
             if len(cells) != len(header):
                 place = f"{path}:{line}: has {len(cells)} cells"
-                raise InputError(f"{place}; expected {len(header)}, one for each column. Quote a text with commas.")
+                raise InputError(f"{place}; expected {len(header)}, one for each column. Quote a text that has commas.")
             yield Row(dict(zip(header, map(str.strip, cells), strict=True)), str(path), line)
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: cannot be read as a table: {error}.") from None
@@ -95,7 +99,7 @@ def _text(path: Path) -> str:
             data = gzip.decompress(data)
         return data.decode("utf-8-sig")
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file. Check the path, or stand in the right folder.") from None
+        raise InputError(f"{path}: there is no such file. Check the path, or change to the right folder.") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a table: {error}.") from None
 
@@ -138,7 +142,7 @@ def _run(row: Row, study: str) -> RecordedRun:
 
 
 def _value(row: Row) -> tuple[float | None, Outcome]:
-    """An empty outcome means completed, if there is a finite value; what did not complete has no value."""
+    """The value and the outcome: a finite value without an outcome is completed; other outcomes have no value."""
     value, written = row.number("value"), row.text("outcome")
     outcome = Outcome(row.choice("outcome", OUTCOMES)) if written else Outcome.COMPLETED
     if outcome is not Outcome.COMPLETED:
@@ -169,12 +173,12 @@ def _params(row: Row) -> dict[str, Scalar]:
 
 
 def _refuse_repeats(rows: Sequence[Row], runs: Sequence[RecordedRun]) -> None:
-    """A run that is given twice would count twice, whether or not it has the same name; a lost one may be repeated."""
+    """Refuse a run that is given twice, also under two names: it would count twice. A lost run may be repeated."""
     names: dict[str, Row] = {}
     trained: dict[tuple[object, ...], Row] = {}
     for row, run in zip(rows, runs, strict=True):
         if run.run_id in names:
-            raise row.error("run_id", f"is {run.run_id!r}, as {_where(names[run.run_id])}", "one row a run")
+            raise row.error("run_id", f"is {run.run_id!r}, as {_where(names[run.run_id])}", "one row for each run")
         names[run.run_id] = row
         if run.outcome is Outcome.LOST:
             continue
@@ -186,16 +190,17 @@ def _refuse_repeats(rows: Sequence[Row], runs: Sequence[RecordedRun]) -> None:
                 f"is {run.seed}, and arm, schedule, params, phase and seed are those of {first.text('run_id')!r} "
                 f"({_where(first)})",
                 "one run of a setting with a seed",
-                "Remove one, or say what sets them apart.",
+                "Remove one, or add what tells them apart.",
             )
         trained[key] = row
 
 
 def _refuse_contradictions(rows: Sequence[Row], runs: Sequence[RecordedRun]) -> None:
-    """Runs of one study measure one thing; settings of one trial were proposed in one way."""
+    """Refuse runs of one study with two metrics, and runs of one setting with two samplers."""
     seen: dict[tuple[object, ...], tuple[object, Row]] = {}
 
     def agree(key: tuple[object, ...], value: object, row: Row, what: str) -> None:
+        """Refuse a value that is not the first one of its key, which begins with the column."""
         column = str(key[0])
         first, where = seen.setdefault(key, (value, row))
         if first != value:
@@ -237,5 +242,5 @@ def _ordered(points: list[tuple[RecordedPoint, Row]]) -> tuple[RecordedPoint, ..
             raise row.error("step", found, "each step of a run once")
         if before.seconds is not None and point.seconds is not None and point.seconds < before.seconds:
             found = f"is {point.seconds:g} at step {point.step}, but {before.seconds:g} at step {before.step}"
-            raise row.error("seconds", found, "seconds since the run's start, which never fall")
+            raise row.error("seconds", found, "seconds since the run's start, which never decrease")
     return tuple(point for point, _ in points)

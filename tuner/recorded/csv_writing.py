@@ -1,6 +1,6 @@
-"""Write tables of runs and of curves that :mod:`tuner.recorded.csv_reading` reads back; the runs are not checked.
+"""Writes tables of runs and of curves that :mod:`tuner.recorded.csv_reading` reads; the runs are not checked.
 
-The same rows give the same bytes, also compressed: no time and no name of a file is in them.
+The same rows give the same bytes, also compressed: a table holds neither a time nor its file's name.
 """
 
 from __future__ import annotations
@@ -20,10 +20,18 @@ from tuner.recorded.rows import NOT_RECORDED, Curves, RecordedRun, number
 
 
 def write_runs(path: Path, runs: Iterable[RecordedRun], digits: int | None = None) -> None:
-    """Write a row a run; by gzip, if the name ends in ``.gz``.
+    """Write a row for each run, compressed with gzip if the name ends in ``.gz``.
 
-    Numbers among the params get columns of their own, other params one JSON text; optional columns that no run
-    fills are left out. ``digits`` rounds values, params and seconds to so many significant digits; None keeps all bits.
+    Each param that is a number has its own column; the other params share one column, as JSON. Optional columns that
+    are empty in all runs are left out.
+
+    Args:
+        path: the file to write.
+        runs: the rows.
+        digits: significant digits of values, params and seconds; None keeps all bits.
+
+    Raises:
+        InputError: the file cannot be written.
     """
     runs = list(runs)
     names = sorted({name for run in runs for name, value in run.params.items() if _is_number(value)})
@@ -33,7 +41,7 @@ def write_runs(path: Path, runs: Iterable[RecordedRun], digits: int | None = Non
 
 
 def write_curves(path: Path, curves: Curves, digits: int | None = None) -> None:
-    """Write a row a point, in the order of runs that ``curves`` has; otherwise as :func:`write_runs`."""
+    """Write a row for each point, in the order of ``curves``; otherwise as :func:`write_runs`."""
     rows = [
         {"run_id": run_id, "step": str(point.step), "value": _number(point.value, digits)}
         | ({} if point.seconds is None else {"seconds": _number(point.seconds, digits)})
@@ -76,7 +84,7 @@ def _is_number(value: Scalar) -> bool:
 
 
 def _number(value: Scalar | None, digits: int | None) -> str:
-    """A number as text; all its bits, or rounded.
+    """A number as text, with all its bits or rounded; empty if it is not finite.
 
     >>> _number(0.1, None), _number(1 / 3, 3), _number(None, 3), _number(float("nan"), 3)
     ('0.1', '0.333', '', '')
@@ -95,6 +103,4 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]
     try:
         path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror}. Name a file in a folder that is there."
-        ) from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}. Name a file in a folder that exists.") from None

@@ -1,4 +1,4 @@
-"""From our own records to recorded runs, for :mod:`tuner.recorded.csv_writing`; no file is written here."""
+"""Turns a study's records into recorded runs, for :mod:`tuner.recorded.csv_writing`; no file is written here."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def rows_of(records: StudyRecords) -> tuple[list[RecordedRun], dict[str, tuple[R
     """Return a study's ended runs as recorded ones, and their curves.
 
     Horizons and steps are in optimizer steps. The training options that a setting changes are among the params, as
-    ``training.NAME``.
-    Left out: runs on the test split and of references, and what repeats a run of the same setting.
+    ``training.NAME``. Runs on the test split, runs of references, and repeats of a training are left out.
     """
     spec, runs = records.spec, [run for run in ended(records.runs) if run.spec.phase.value in PHASES]
     runs.sort(key=lambda run: run.run_id)
@@ -32,27 +31,27 @@ def rows_of(records: StudyRecords) -> tuple[list[RecordedRun], dict[str, tuple[R
 
 
 def without_repeats(rows: Iterable[RecordedRun]) -> list[RecordedRun]:
-    """Return the rows, of those that tell of the same training (two proposals of one setting) only the first.
+    """Return the rows with each training once: the first of its rows, or the first one that was not lost.
 
-    One that was lost gives way to one that was not.
+    Two proposals of one setting are the same training if phase, seed and horizon agree.
     """
-    found: dict[tuple[object, ...], RecordedRun] = {}
+    by_training: dict[tuple[object, ...], RecordedRun] = {}
     for row in rows:
         key = (row.study, row.arm, row.setting, row.seed, row.phase, row.horizon)
-        if key not in found or (found[key].outcome is Outcome.LOST and row.outcome is not Outcome.LOST):
-            found[key] = row
-    return list(found.values())
+        if key not in by_training or (by_training[key].outcome is Outcome.LOST and row.outcome is not Outcome.LOST):
+            by_training[key] = row
+    return list(by_training.values())
 
 
 def _steps(runs: Sequence[RunRecord]) -> dict[Horizon, float]:
-    """Each horizon in optimizer steps: what its longest run trained; as it was asked for, where none completed."""
-    found = {run.spec.horizon: 0.0 for run in runs}
+    """Each horizon in optimizer steps: those of its longest completed run, else in proportion to another horizon."""
+    steps_of = {run.spec.horizon: 0.0 for run in runs}
     for run in runs:
         if run.result is not None and run.outcome is Outcome.COMPLETED:
-            found[run.spec.horizon] = max(found[run.spec.horizon], float(run.result.step))
-    known = [(horizon, steps) for horizon, steps in found.items() if steps]
-    per_unit = known[0][1] / known[0][0].amount if known else 1.0
-    return {horizon: steps or float(round(horizon.amount * per_unit)) or 1.0 for horizon, steps in found.items()}
+            steps_of[run.spec.horizon] = max(steps_of[run.spec.horizon], float(run.result.step))
+    completed = [(horizon, steps) for horizon, steps in steps_of.items() if steps]
+    per_unit = completed[0][1] / completed[0][0].amount if completed else 1.0
+    return {horizon: steps or float(round(horizon.amount * per_unit)) or 1.0 for horizon, steps in steps_of.items()}
 
 
 def _row(spec: StudySpec, run: RunRecord, samplers: dict[tuple[str, int], str], horizon: float) -> RecordedRun:

@@ -1,4 +1,4 @@
-"""Which param, tag or metric of a tracked run is which column of a recorded one; MLflow itself is not known here."""
+"""Maps params, tags and metrics of a tracked run to the columns of a recorded run; MLflow is not imported here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALL = "params.*"
 _LARGEST = 1e308
 """MLflow stores an infinity as the largest float."""
 _OUTCOMES = {"FINISHED": Outcome.COMPLETED, "FAILED": Outcome.FAILED, "KILLED": Outcome.LOST}
-"""What a run's status means where the mapping names no outcome; others have not ended."""
+"""The outcome of a run's status, if the mapping names no outcome; a run with another status has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +49,25 @@ class TrackedRun:
         if not dot or place not in PLACES:
             return reference
         if place == "metrics":
-            found = self.metrics.get(name)
-            return "" if found is None else repr(found if abs(found) < _LARGEST else math.copysign(math.inf, found))
+            value = self.metrics.get(name)
+            return "" if value is None else repr(value if abs(value) < _LARGEST else math.copysign(math.inf, value))
         values: Mapping[str, str] = getattr(self, place)
         return values.get(name) or values.get(to_stored_axis(name)) or values.get(from_stored_axis(name), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Column -> where it stands in a run; ``params`` are the settings, ``ALL`` all params that no column takes."""
+    """Where each column is in a run, as a reference for :meth:`TrackedRun.at`.
+
+    ``params`` refers to the settings; ``ALL`` means all params that no column uses.
+    """
 
     columns: Mapping[str, str]
     params: tuple[str, ...] = (ALL,)
 
     @property
     def curve(self) -> str | None:
-        """The metric whose history is the curve."""
+        """The metric whose history is the curve; None if the value is not a metric."""
         place, _, name = self.columns["value"].partition(".")
         return name if place == "metrics" else None
 
@@ -82,7 +85,7 @@ def read_mapping(path: Path) -> Columns:
     """Read a mapping from a YAML file.
 
     Raises:
-        InputError: a key is unknown or missing, or a value is no text; with file, line and key.
+        InputError: a key is unknown or missing, or a value is not a text; with file, line and key.
     """
     section = read_yaml(path)
     columns: dict[str, str] = dict(DEFAULTS)
@@ -105,18 +108,24 @@ def read_mapping(path: Path) -> Columns:
 
 
 def _check_params(section: Section, params: object) -> None:
-    fine = isinstance(params, list) and all(isinstance(p, str) and p.startswith(("params.", "tags.")) for p in params)
-    if not fine:
+    valid = isinstance(params, list) and all(isinstance(p, str) and p.startswith(("params.", "tags.")) for p in params)
+    if not valid:
         raise section.error("params", f"is {params!r}", "a list such as [params.lr, params.momentum], or params.*")
 
 
 def recorded_runs(
     runs: Sequence[TrackedRun], mapping: Columns, study: str, place: str
 ) -> tuple[list[TrackedRun], tuple[RecordedRun, ...]]:
-    """Return the runs that have ended and hold an arm or a value, and the recorded runs that they stand for.
+    """Return the runs that have ended and have an arm or a value, and beside them their recorded runs.
+
+    Args:
+        runs: the tracker's runs.
+        mapping: where the columns are in them.
+        study: the study of runs that name none.
+        place: what error messages call the collection of runs.
 
     Raises:
-        InputError: as :func:`tuner.recorded.csv_reading.read_runs`; with the tracked run's name for file and line.
+        InputError: as :func:`tuner.recorded.csv_reading.read_runs`, with place and run id instead of file and line.
     """
     kept: list[TrackedRun] = []
     rows: list[Row] = []
@@ -129,6 +138,7 @@ def recorded_runs(
 
 
 def _cells(run: TrackedRun, mapping: Columns) -> dict[str, str] | None:
+    """The run as a row of a table; None if it has not ended, or has neither an arm nor a value."""
     cells = {column: run.at(reference).strip() for column, reference in mapping.columns.items()}
     if not cells["arm"] and not cells["value"]:
         return None
@@ -140,7 +150,7 @@ def _cells(run: TrackedRun, mapping: Columns) -> dict[str, str] | None:
 
 
 def _outcome(status: str, value: str) -> str:
-    """A finished run whose metric is no finite number diverged."""
+    """The outcome of a status; a finished run whose metric is NaN or infinite diverged. Empty if it has not ended."""
     if status not in _OUTCOMES:
         return ""
     if status == "FINISHED" and value.lower().lstrip("+-") in ("nan", "inf", "infinity"):
@@ -161,9 +171,14 @@ def _params(run: TrackedRun, mapping: Columns) -> dict[str, str]:
 
 
 def curves_of(histories: Mapping[str, Iterable[tuple[int, float, float]]], runs: Iterable[RecordedRun]) -> Curves:
-    """Return curves by recorded run from (step, value, seconds) points; a step that was logged again counts once."""
+    """Return the curves of recorded runs with at least two points.
+
+    Args:
+        histories: for each run id the points (step, value, seconds); of a step that was logged twice the last counts.
+        runs: the recorded runs. A run that completed has only finite values; in others NaN stands for the rest.
+    """
     completed = {run.run_id: run.outcome is Outcome.COMPLETED for run in runs}
-    found: dict[str, tuple[RecordedPoint, ...]] = {}
+    curves: dict[str, tuple[RecordedPoint, ...]] = {}
     for run_id, points in histories.items():
         last = {step: (value, seconds) for step, value, seconds in points if step >= 0}
         kept = [
@@ -172,8 +187,8 @@ def curves_of(histories: Mapping[str, Iterable[tuple[int, float, float]]], runs:
             if _finite(value) or not completed.get(run_id, False)
         ]
         if len(kept) > 1:
-            found[run_id] = tuple(kept)
-    return found
+            curves[run_id] = tuple(kept)
+    return curves
 
 
 def _finite(value: float) -> bool:
@@ -181,6 +196,6 @@ def _finite(value: float) -> bool:
 
 
 def json_of(texts: Mapping[str, str]) -> str:
-    """Return values that were written as texts as one JSON object, with numbers as numbers."""
+    """Return a JSON object of values that were stored as texts; what reads as a number becomes one."""
     values: dict[str, Scalar | None] = {name: Row({name: text}, "").scalar(name) for name, text in texts.items()}
     return json.dumps(values)

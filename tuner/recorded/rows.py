@@ -1,4 +1,4 @@
-"""A recorded run and a point of its curve, as frozen rows; neither files nor our own records are known here."""
+"""A recorded run and a point of its curve, as frozen rows; files and the ledger's records are not known here."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tuner.core.values import Scalar
 NOT_RECORDED = "not recorded"
 """The kind of a schedule that the recording does not name."""
 PHASES = (Phase.EXPLORE.value, Phase.CONFIRM.value, Phase.NOISE.value)
-"""The phases that a recording may have; noise are runs of a finalist that measure the seed noise and nothing else."""
+"""The phases that a recording may have; runs of the phase noise only measure the seed noise of a finalist."""
 EXACT = 2**53
-"""Whole numbers up to here are exact as floats."""
+"""Whole numbers below this are exact as floats."""
 
 
 def option_of(param: str) -> str | None:
@@ -41,11 +41,11 @@ def param_name(written: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """One run of somebody's: the arm, the setting, what it was for, how it ended.
+    """A run that another program or an earlier study trained: arm, setting, phase and how it ended.
 
     ``value`` is the metric at the horizon: finite if the run completed, else None. ``horizon`` is in the unit of the
-    curve's steps, ``seconds`` are those of the whole run; None where they are not recorded. ``sampler`` says how the
-    setting was proposed: ``random``, ``sobol``, or anything else, which counts as looking at earlier results.
+    curve's steps, ``seconds`` is the time of the whole run; None where they are not recorded. ``sampler`` says how the
+    setting was proposed: ``random``, ``sobol``, or any other text, which counts as a sampler that saw earlier results.
     """
 
     run_id: str
@@ -65,7 +65,7 @@ class RecordedRun:
 
     @property
     def setting(self) -> str:
-        """Schedule and params as one text, the same whatever their order: what makes runs seeds of one trial.
+        """Params and schedule as one text, in a fixed order; runs of an arm with the same text are seeds of one trial.
 
         >>> a = RecordedRun("1", "x", 0, Phase.EXPLORE, Outcome.COMPLETED, "minimize", 0.1, params={"b": 1, "a": 2})
         >>> a.setting
@@ -77,7 +77,7 @@ class RecordedRun:
 
 @dataclass(frozen=True, slots=True)
 class RecordedPoint:
-    """The metric of a run after ``step`` steps; ``seconds`` since its start. A diverged run's value may be NaN."""
+    """The metric of a run after ``step`` steps and ``seconds`` since its start. A diverged run's value may be NaN."""
 
     step: int
     value: float
@@ -85,11 +85,11 @@ class RecordedPoint:
 
 
 Curves = Mapping[str, Sequence[RecordedPoint]]
-"""run_id -> its points, by step."""
+"""The points of each run, by run id, in the order of steps."""
 
 
 def plain(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return the values with every number in its one form, so that 1 and 1.0 are the same setting."""
+    """Return the values with whole numbers as ints, so that 1 and 1.0 are the same setting."""
     return {name: number(value) if isinstance(value, float) else value for name, value in values.items()}
 
 

@@ -1,6 +1,6 @@
-"""From the recorded runs of one study to a spec, trials and runs of ours; no verdict is drawn here.
+"""Turns recorded runs into the records that a study of tuner has: spec, trials and runs; nothing is concluded here.
 
-Nothing depends on the order of rows: arms, trials and seeds are numbered by their names and settings.
+The order of rows does not matter: arms, trials and seeds are numbered by their names and settings.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tuner.study_records import StudyRecords
 
 _SOURCES = {"": Source.RECORDED, "random": Source.RANDOM, "sobol": Source.SOBOL}
 _WIDE = 10.0
-"""A setting whose largest value is so many times its smallest is looked at on a log axis."""
+"""A param is on a log axis if its largest value is at least this many times its smallest."""
 
 
 def studies_of(
@@ -42,14 +42,14 @@ def studies_of(
     alpha: float = 0.05,
     min_effect: float | None = None,
 ) -> tuple[StudyRecords, ...]:
-    """Return the studies that the rows tell of, by name.
+    """Return the studies of recorded runs, in the order of their names.
 
     Args:
         runs: checked rows, as :func:`tuner.recorded.csv_reading.read_runs` gives them.
         curves: the points of each run, if they are recorded.
-        source: whence the rows come, in words.
+        source: where the rows come from, in words.
         alpha: the error rate of each study's verdict.
-        min_effect: the smallest difference that matters, in the metric's unit; None takes the seed noise.
+        min_effect: the smallest difference that matters, in the metric's unit; None derives it from the seed noise.
     """
     grouped: dict[str, list[RecordedRun]] = {}
     for run in runs:
@@ -65,7 +65,7 @@ def _study(
     horizon = Horizon(max(row.horizon or 0 for row in rows), "steps")
     finalists, seeds = finalists_of(rows, index)
     arms = [_arm_rows(rows, arm) for arm in sorted({row.arm for row in rows})]
-    spaces = tuple(_space(mine) for mine in arms)
+    spaces = tuple(_space(arm_rows) for arm_rows in arms)
     spec = StudySpec(
         name=name,
         workload=WorkloadRef(f"recorded runs ({source})" if source else "recorded runs"),
@@ -79,7 +79,11 @@ def _study(
         executor="local",
         recording=Recording(source or "recorded runs", finalists, seeds),
     )
-    trials = [_trial(space, mine, index) for space, arm in zip(spaces, arms, strict=True) for mine in _by_setting(arm)]
+    trials = [
+        _trial(space, same_setting, index)
+        for space, arm_rows in zip(spaces, arms, strict=True)
+        for same_setting in _by_setting(arm_rows)
+    ]
     lengths = sorted({row.horizon or 0 for row in rows}, reverse=True)
     ordered = sorted(rows, key=lambda row: row.run_id)
     records = [_run(spec, row, index, lengths, curves.get(row.run_id, ())) for row in ordered]
@@ -88,11 +92,11 @@ def _study(
 
 
 def _numbered(rows: Sequence[RecordedRun]) -> dict[tuple[str, str], int]:
-    """Number the settings of each arm: (arm, setting) -> index."""
+    """The index of each arm's settings, by arm and setting."""
     settings: dict[str, set[str]] = {}
     for row in rows:
         settings.setdefault(row.arm, set()).add(row.setting)
-    return {(arm, text): i for arm, found in settings.items() for i, text in enumerate(sorted(found))}
+    return {(arm, text): i for arm, texts in settings.items() for i, text in enumerate(sorted(texts))}
 
 
 def _arm_rows(rows: Sequence[RecordedRun], arm: str) -> list[RecordedRun]:
@@ -126,7 +130,7 @@ def _trial(space: ArmSpace, rows: Sequence[RecordedRun], index: Mapping[tuple[st
 
 
 def _space(rows: Sequence[RecordedRun]) -> ArmSpace:
-    """What was tried as a space: the numbers that every run of the arm has, and that differ among them."""
+    """The space that was tried: the numbers that every run of the arm has and that differ between runs."""
     arm = rows[0].arm
     names = sorted(set.intersection(*(set(row.params) for row in rows)), key=to_stored_axis)
     found = (_dimension(name, [row.params[name] for row in rows]) for name in names)
@@ -152,7 +156,7 @@ def _dimension(name: str, values: Sequence[Scalar]) -> Dimension | None:
 
 
 def _ratio(numbers: set[float]) -> float:
-    """How far positive numbers spread; 0 where they do not lie on a log axis."""
+    """The largest number over the smallest; 0 if one of them is not positive."""
     return max(numbers) / min(numbers) if min(numbers) > 0 else 0.0
 
 

@@ -12,10 +12,9 @@ from tuner.catalog.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, K
 from tuner.config.space import SearchSpace
 from tuner.core.records import Outcome, Phase, State
 from tuner.core.values import exactly, short
-from tuner.reporting.live import clock, table
+from tuner.reporting.live import FINISHED, clock, table
 from tuner.reporting.words import searched
 from tuner.storage.reading import StudyRow
-from tuner.study import Snapshot
 from tuner.study_records import StudyRecords
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def studies(rows: Sequence[StudyRow], holders: Mapping[str, str | None], counts: Mapping[str, int]) -> RenderableType:
+    """Draw the studies of a database, with who drives each and how many runs it has, both by the study's name."""
     if not rows:
         return "No study yet. Start one with: tuner run STUDY.yaml"
     drawn = _table("Studies", "name", "state", "runs", "driven by", "started", "time used")
@@ -45,12 +45,13 @@ def studies(rows: Sequence[StudyRow], holders: Mapping[str, str | None], counts:
 
 
 def status(row: StudyRow, records: StudyRecords, holder: str | None) -> RenderableType:
+    """Draw where a study stands: its table, its state, its last failures, and how to go on."""
     from rich.console import Group
     from rich.text import Text
 
     runs = records.runs
     active = [run.spec.phase.value for run in runs if run.state is not State.ENDED]
-    phase = "finished" if row.state == "finished" else active[-1] if active else Phase.EXPLORE.value
+    phase = FINISHED if row.state == "finished" else active[-1] if active else Phase.EXPLORE.value
     counts = Counter(run.outcome.value if run.outcome else run.state.value for run in runs)
     lines = [
         f"state: {row.state}" + (f" ({row.reason})" if row.reason else ""),
@@ -61,8 +62,7 @@ def status(row: StudyRow, records: StudyRecords, holder: str | None) -> Renderab
     lines += [f"{run.run_id}: {run.outcome}: {run.result.reason}" for run in failures[-3:] if run.result]
     if row.state != "finished" and holder is None:
         lines.append(f"go on with: tuner resume {row.name}")
-    snapshot = Snapshot(records, phase, "")
-    return Group(table(snapshot, row.seconds_used, None), Text("\n".join(lines)))
+    return Group(table(records, phase, row.seconds_used, None), Text("\n".join(lines)))
 
 
 def families(measured: Mapping[str, tuple[float, float]] | None = None) -> RenderableType:
@@ -75,7 +75,9 @@ def families(measured: Mapping[str, tuple[float, float]] | None = None) -> Rende
         state, step = _costs(row, measured)
         drawn.add_row(row.name, CAMPS[row.camp], state, step, names, row.source)
     drawn.caption = (
-        "measured on a small network on this machine; any other row: lookahead-NAME" if measured else "from the table"
+        "measured on a small network on this machine; lookahead-NAME wraps most of them"
+        if measured
+        else "from the table"
     )
     return drawn
 
@@ -88,11 +90,12 @@ def _costs(row: Family, measured: Mapping[str, tuple[float, float]] | None) -> t
 
 
 def family_page(row: Family, measured: Mapping[str, tuple[float, float]] | None = None) -> RenderableType:
+    """Draw one family with its hyperparameters; ``measured`` as in :func:`families`."""
     title = f"{row.name} ({CAMPS[row.camp]}): {row.source}"
-    drawn = _table(title, "hyperparameter", "default", "bounds", "searched", "from", "meaning")
+    drawn = _table(title, "hyperparameter", "default", "bounds", "searched range", "searched from", "meaning")
     for h in row.hyperparameters:
         bounds = f"{exactly(h.low)} to {exactly(h.high)}"
-        opens = "" if h.search is None else f"{h.search.opens_at} trials" if h.search.opens_at > 1 else "always"
+        opens = "" if h.search is None else f"{h.search.opens_at} trials" if h.search.opens_at > 1 else "any budget"
         drawn.add_row(h.name, short(h.default), bounds, searched(h.search) or "not searched", opens, h.meaning)
     state, step = _costs(row, measured)
     cost = f"{state} bytes of state per parameter" + (
@@ -106,6 +109,7 @@ def family_page(row: Family, measured: Mapping[str, tuple[float, float]] | None 
 
 
 def schedules() -> RenderableType:
+    """Draw the kinds of schedules."""
     drawn = _table("Schedules (x: share of the horizon after the warm-up)", "kind", "factor", "parameters", "source")
     for kind in SCHEDULES.values():
         names = ", ".join(p.name for p in kind.parameters) or "-"
@@ -116,6 +120,7 @@ def schedules() -> RenderableType:
 
 
 def schedule_page(kind: Kind) -> RenderableType:
+    """Draw one kind of schedule with its parameters."""
     drawn = _table(f"{kind.name}: {kind.formula} ({kind.source})", "parameter", "default", "bounds", "meaning")
     for p in (*kind.parameters, WARMUP):
         drawn.add_row(p.name, short(p.default), f"{p.low:g} to {p.high:g}", p.meaning)
@@ -127,16 +132,21 @@ def schedule_page(kind: Kind) -> RenderableType:
     return drawn
 
 
-def spaces(found: Iterable[SearchSpace]) -> RenderableType:
+def spaces(rows: Iterable[SearchSpace]) -> RenderableType:
+    """Draw the search spaces."""
     drawn = _table("Search spaces", "name", "arms", "about")
-    for space in found:
+    for space in rows:
         drawn.add_row(space.name, ", ".join(arm.arm for arm in space), space.about)
     return drawn
 
 
 def health(findings: Sequence[tuple[str, bool | None, str]]) -> tuple[RenderableType, bool]:
-    """Draw what was examined: a name, whether it is well (None: only told), and what was found."""
-    drawn = _table("tuner doctor", "part", "", "found")
-    for part, well, found in findings:
-        drawn.add_row(part, {True: "ok", False: "PROBLEM", None: ""}[well], found)
+    """Draw what was examined, and return whether all is well.
+
+    Args:
+        findings: the name of a part, whether it is well (None: nothing to judge), and what was seen.
+    """
+    drawn = _table("tuner doctor", "part", "", "result")
+    for part, well, result in findings:
+        drawn.add_row(part, {True: "ok", False: "PROBLEM", None: ""}[well], result)
     return drawn, all(well is not False for _, well, _ in findings)

@@ -7,7 +7,6 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.catalog.schedules import SCHEDULES, WARMUP_SHAPES, Multipliers, Schedule
@@ -18,27 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Changes = Mapping[str, Scalar]
-
-VARIANTS: Mapping[str, tuple[Changes, ...]] = MappingProxyType(
-    {
-        "constant": (),
-        "linear": ({"end_ratio": 0.1}, {"end_ratio": 0.4}),
-        "cosine": ({"end_ratio": 0.1}, {"end_ratio": 0.4}),
-        "polynomial": ({"power": 0.5}, {"power": 4}),
-        "exponential": ({"final_ratio": 0.1}, {"final_ratio": 1e-4}),
-        "step": ({"gamma": 0.5}, {"drops": 4, "gamma": 0.7}),
-        "multistep": ({"first_drop": 0.3}, {"drops": 4, "gamma": 0.6}, {"drop_spacing": 0.2}),
-        "sgdr": ({"cycle_growth": 1}, {"cycles": 2}, {"end_ratio": 0.3}),
-        "onecycle": ({"rise": 0.6}, {"start_ratio": 0.4}, {"momentum_ratio": 0.7}),
-        "cyclical": ({"cycles": 1}, {"base_ratio": 0.5}, {"momentum_ratio": 0.7}),
-        "wsd": ({"decay_fraction": 0.6}, {"end_ratio": 0.3}),
-        "wsd-cosine": ({"decay_fraction": 0.6}, {"end_ratio": 0.3}),
-        "wsd-sqrt": ({"decay_fraction": 0.6}, {"end_ratio": 0.3}),
-        "inverse-sqrt": ({"timescale": 0.01}, {"timescale": 0.5}),
-        "plateau": ({"factor": 0.5}, {"patience": 0.2}),
-    }
-)
-"""What is drawn of each kind beside its default; the picture of all kinds takes the first two."""
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 """Okabe & Ito 2008: told apart with every common colour blindness; the widths differ as well."""
@@ -65,7 +43,7 @@ def plot(kind_name: str, path: Path) -> Path:
         InputError: there is no such kind.
     """
     default = Schedule.of({"kind": kind_name})
-    curves = [_replay(Schedule.of({"kind": kind_name, **c}), _HORIZON) for c in ({}, *VARIANTS[kind_name])]
+    curves = [_replay(Schedule.of({"kind": kind_name, **c}), _HORIZON) for c in ({}, *default.kind.variants)]
     cycles = curves[0].factors[0].momentum is not None
     two = cycles or default.kind.follows_metric
     figure = _figure(7.6, 5.8 if two else 4.3, "constrained")
@@ -84,7 +62,7 @@ def plot(kind_name: str, path: Path) -> Path:
         panels[1].set_ylabel("momentum factor" if cycles else "example loss", color=_INK)
     for panel in panels:
         _bare(panel, 9)
-    words = _words(kind_name, VARIANTS[kind_name])
+    words = _words(kind_name, default.kind.variants)
     rows = [[(default.kind.meaning, _PALE)], [*words, (f"dashed: after a warm-up of {_WARMUP:g}", _INK)]]
     _heading(panels[0], kind_name, rows, 13, 9)
     return _save(figure, path)
@@ -206,7 +184,7 @@ def _words(kind: str, variants: Sequence[Changes]) -> Words:
 
 def _small(panel: Axes, name: str) -> None:
     """One kind in a panel: its variants, its momentum or its loss, and a heading whose words carry the colours."""
-    variants = VARIANTS[name][:2]
+    variants = SCHEDULES[name].variants[:2]
     for number, changes in enumerate(({}, *variants)):
         _line(panel, _replay(Schedule.of({"kind": name, **changes}), _HORIZON).rates, number)
     curve = _replay(Schedule.of({"kind": name}), _HORIZON)

@@ -1,4 +1,4 @@
-"""The importance of the dimensions of one arm, as plain values; Optuna, which computes it, is not known here."""
+"""The importance of the dimensions of one arm, as plain values; :mod:`tuner.search.importance` computes them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tuner.core.records import Horizon
 from tuner.core.values import Scalar
 
 SHUFFLES = 39
-"""How often the values are shuffled, to see what chance alone reaches."""
+"""How often the scores are shuffled, to see what chance alone reaches."""
 CHANCE = 0.1
-"""A dimension stands out if at most this share of shuffles (and itself) reaches its figure."""
+"""A dimension stands out if at most this share of the shuffles, itself counted as one, reaches its figure."""
 
 Row = tuple[Mapping[str, Scalar], float]
 """Coordinates, and a score of which more is better (-inf: diverged)."""
@@ -20,7 +20,7 @@ Row = tuple[Mapping[str, Scalar], float]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One dimension's share of the arm's importances (they add up to 1), and how often chance alone reaches it."""
+    """One dimension's share of the arm's importances, which add up to 1; ``chance`` is how often luck reaches it."""
 
     name: str
     share: float

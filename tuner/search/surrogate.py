@@ -1,11 +1,11 @@
-"""A Gaussian process over settings and horizons: what a short run says about a long one; who trains, others decide.
+"""A Gaussian process over settings and horizons: what a short run says about a long one. No choice is made here.
 
-Inputs lie in the unit cube, one axis a dimension, values are standardised by the caller. The kernel is Matern 5/2 with
-a length for each dimension, times ``agreement ** |rung - rung'|``: how much of what one rung shows holds on the next
-is learnt from the data (an intrinsic coregionalisation; Swersky et al. 2013, "Multi-task Bayesian optimization").
-Each rung has a level of its own, and rungs below the full horizon more noise. Parameters are fitted by maximum a
-posteriori (Rasmussen & Williams 2006, sections 5.4 and 2.7), without derivatives: quasi-random starts, then coordinate
-steps, so that the same data give the same fit.
+Inputs lie in the unit cube, one axis a dimension; the caller standardises the values. The kernel is Matern 5/2 with a
+length for each dimension, times ``agreement ** |rung - rung'|``: how far one rung predicts the next is fitted to the
+data (an intrinsic coregionalisation; Swersky et al. 2013, "Multi-task Bayesian optimization"). Each rung has a level of
+its own; rungs below the full horizon have more noise. Parameters are the maximum of the posterior (Rasmussen & Williams
+2006, sections 5.4 and 2.7), searched without derivatives from quasi-random starts by coordinate steps, so that the same
+data give the same fit.
 """
 
 from __future__ import annotations
@@ -23,21 +23,28 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 LENGTH = 0.3
-"""The typical length at one dimension; it grows with the square root of their number, as distances do."""
+"""The prior's median length with one dimension; it grows with the square root of their number, as distances do."""
 LENGTH_SPREAD, SCALE_SPREAD = 0.9, 1.0
+"""The prior's standard deviations of the logarithms of lengths and scale."""
 NOISE, NOISE_SPREAD = 0.05, 1.2
+"""The prior of the noise at the full horizon: median, and standard deviation of its logarithm."""
 STEP_DOWN, STEP_DOWN_SPREAD = 2.0, 0.7
-"""How much noisier each rung is than the one above it."""
+"""The prior of the factor by which each rung is noisier than the one above it, in the same way."""
 AGREEMENT = (4.0, 2.0)
 """The prior of the agreement between neighbouring rungs: Beta(4, 2), mean 2/3."""
 LEVEL = 4.0
-"""The variance of each rung's own level, and of the one that all share: wide."""
+"""The variance of each rung's own level, and of the one that all share: wide, so that neither is held to zero."""
 STARTS, SWEEPS = 64, 3
+"""How many parameters are drawn from the prior, and how often the best of them is improved in every coordinate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What is fitted: logarithms of lengths, scale, noise and its step from rung to rung; the agreement in (0, 1)."""
+    """What is fitted.
+
+    Logarithms of the kernel's ``lengths`` (one a dimension) and ``scale``, of the full horizon's ``noise``, and of the
+    factor ``step_down`` by which a rung below has more; the ``agreement`` between neighbouring rungs, in (0, 1).
+    """
 
     lengths: tuple[float, ...]
     scale: float
@@ -62,14 +69,20 @@ class Parameters:
             (self.noise - np.log(NOISE)) / NOISE_SPREAD,
             (self.step_down - np.log(STEP_DOWN)) / STEP_DOWN_SPREAD,
         )
-        bumps = -0.5 * float(np.square(gaussians).sum())
-        return bumps + (a - 1) * float(np.log(share)) + (b - 1) * float(np.log(1 - share))
+        normal = -0.5 * float(np.square(gaussians).sum())
+        return normal + (a - 1) * float(np.log(share)) + (b - 1) * float(np.log(1 - share))
 
 
 class Surrogate:
-    """The process given ``values`` (more is better) seen at ``points`` (n by dimensions) on ``rungs`` (``top``: full).
+    """The process, given what n runs showed.
 
-    ``labels`` marks dimensions whose coordinates are words: there two points are alike or not.
+    Args:
+        points: where their settings lie in the unit cube; n by dimensions.
+        rungs: their rungs; n.
+        values: what they came to, more is better, standardised; n.
+        top: the rung of the full horizon.
+        labels: the dimensions whose coordinates are words: there two points are alike or not.
+        parameters: None fits them.
     """
 
     def __init__(
@@ -87,20 +100,20 @@ class Surrogate:
         dimensions, several = self._points.shape[1], len(set(self._rungs.tolist())) > 1
         scored = [(self._posterior(start), -i) for i, start in enumerate(_starts(dimensions))]
         best, place = max(scored)
-        found = _starts(dimensions)[-place]
+        vector = _starts(dimensions)[-place]
         steps = np.array([0.7] * dimensions + [0.5, 0.8, 0.15, 0.5])
         for _ in range(SWEEPS):
             for axis in range(dimensions + 4 if several else dimensions + 2):
                 for sign in (1.0, -1.0):
-                    tried = found.copy()
+                    tried = vector.copy()
                     tried[axis] += sign * steps[axis]
                     tried[dimensions + 2] = np.clip(tried[dimensions + 2], 0.02, 0.98)
                     score = self._posterior(tried)
                     if score > best:
-                        best, found = score, tried
+                        best, vector = score, tried
                         break
             steps *= 0.6
-        return Parameters.of(found)
+        return Parameters.of(vector)
 
     def _posterior(self, vector: Array) -> float:
         parameters = Parameters.of(vector)
@@ -123,12 +136,12 @@ class Surrogate:
         return np.asarray(np.exp(2.0 * p.scale) * shape * p.agreement**gaps)
 
     def noise(self, rungs: Index | int, parameters: Parameters | None = None) -> Array:
-        """Return the variance of what no smooth function of the setting explains, on each rung."""
+        """Return the variance, on each rung, of what no smooth function of the setting explains."""
         p = parameters or self.parameters
         return np.asarray(np.exp(2.0 * (p.noise + max(p.step_down, 0.0) * (self.top - np.asarray(rungs)))))
 
     def predict(self, points: Array, rung: int) -> tuple[Array, Array]:
-        """Return mean and variance of the smooth part on a rung, its level left out."""
+        """Return mean and variance at points (n by dimensions) of the smooth part on a rung; the level is left out."""
         mean, variance, _ = self._look(points, rung)
         return mean, variance
 
@@ -144,7 +157,7 @@ class Surrogate:
         return float((LEVEL + LEVEL * (self._rungs == rung)) @ self._weights)
 
     def share_told(self, point: Array, rung: int) -> float:
-        """Return the share of the variance of a full run's value that a run on this rung would take away."""
+        """Return by what share a run at ``point`` on this rung would reduce the variance of the full run's value."""
         p, at = self.parameters, point[None]
         _, full, half_full = self._look(at, self.top)
         _, here, half_here = self._look(at, rung)
@@ -154,7 +167,9 @@ class Surrogate:
 
 
 def expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
-    """Return the expected gain over ``best`` (Jones, Schonlau & Welch 1998).
+    """Return the expected gain over ``best`` of normal values with this mean and standard deviation, one a point.
+
+    Source: Jones, Schonlau & Welch 1998, "Efficient global optimization of expensive black-box functions", equation 15.
 
     >>> expected_improvement(np.array([0.0, 1.0]), np.array([1.0, 1.0]), 0.0).round(3)
     array([0.399, 1.083])
@@ -177,11 +192,11 @@ def _starts(dimensions: int) -> Array:
         warnings.simplefilter("ignore", UserWarning)
         uniform = qmc.Sobol(dimensions + 4, scramble=True, rng=np.random.default_rng(1)).random(STARTS)
     z = norm.ppf(np.clip(uniform, 0.02, 0.98))
-    found: Array = np.empty(z.shape)
+    starts: Array = np.empty(z.shape)
     narrow = 1.0 if dimensions < 3 else 0.5
-    found[:, :dimensions] = np.log(LENGTH * np.sqrt(dimensions)) + narrow * LENGTH_SPREAD * z[:, :dimensions]
-    found[:, dimensions] = 0.7 * z[:, dimensions]
-    found[:, dimensions + 1] = np.log(NOISE) + NOISE_SPREAD * z[:, dimensions + 1]
-    found[:, dimensions + 2] = 0.45 + 0.5 * norm.cdf(z[:, dimensions + 2])
-    found[:, dimensions + 3] = np.log(STEP_DOWN) + STEP_DOWN_SPREAD * z[:, dimensions + 3]
-    return found
+    starts[:, :dimensions] = np.log(LENGTH * np.sqrt(dimensions)) + narrow * LENGTH_SPREAD * z[:, :dimensions]
+    starts[:, dimensions] = 0.7 * z[:, dimensions]
+    starts[:, dimensions + 1] = np.log(NOISE) + NOISE_SPREAD * z[:, dimensions + 1]
+    starts[:, dimensions + 2] = 0.45 + 0.5 * norm.cdf(z[:, dimensions + 2])
+    starts[:, dimensions + 3] = np.log(STEP_DOWN) + STEP_DOWN_SPREAD * z[:, dimensions + 3]
+    return starts

@@ -1,1 +1,1 @@
-"""The ledger: the truth about studies, in SQL; the only door to SQLAlchemy (Optuna's own aside)."""
+"""The ledger: the SQL database that holds the truth about studies. Only this room imports SQLAlchemy and Alembic."""

@@ -1,25 +1,29 @@
-"""Engines and migrations: how the ledger's database is reached, and how its tables come to be."""
+"""The ledger's database: its engine, its transactions, and the migrations that create its tables; no row is read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from tuner.core.errors import StorageError
 from tuner.core.settings import hide_secrets
 from tuner.storage.tables import PREFIX, VERSION_TABLE, metadata
 
 SQLITE_WAIT_SECONDS = 60
+"""How long a writer waits for another one to commit."""
 MIGRATION_LOCK = 0x74756E6572
+"""The key of PostgreSQL's advisory lock that one migrating driver holds: the letters of ``tuner``."""
 
 
 def make_engine(url: str) -> sa.Engine:
-    """Build the engine; nothing is connected yet.
+    """Build the engine; it connects at first use.
 
     Raises:
-        StorageError: the URL is none, or its driver is not installed.
+        StorageError: the URL cannot be parsed, its driver is not installed, or its database is in memory.
     """
     try:
         parsed = sa.make_url(url)
@@ -27,16 +31,16 @@ def make_engine(url: str) -> sa.Engine:
             return sa.create_engine(parsed, pool_pre_ping=True)
         engine = sa.create_engine(parsed, connect_args={"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False})
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise _no_url(url, hide_secrets(str(error))) from None
+        raise _wrong_url(url, hide_secrets(str(error))) from None
     except ValueError:  # its text may hold a part of a password
-        raise _no_url(url, "the port is not a number; escape '/' in a password as %2F and '@' as %40") from None
+        raise _wrong_url(url, "the port is not a number; escape '/' in a password as %2F and '@' as %40") from None
     if parsed.database in (None, "", ":memory:"):
-        raise _no_url(url, "a database in memory is gone when the study stops")
-    _tame_sqlite(engine)
+        raise _wrong_url(url, "a database in memory is lost when the study stops")
+    _configure_sqlite(engine)
     return engine
 
 
-def _no_url(url: str, cause: str) -> StorageError:
+def _wrong_url(url: str, cause: str) -> StorageError:
     return StorageError(
         f"storage is {hide_secrets(url)!r}: {cause}; expected an SQLAlchemy URL whose driver is installed, such as "
         "sqlite:///tuner.db or postgresql+psycopg://user:password@host/database (pip install 'tuner[postgres]')."
@@ -44,19 +48,19 @@ def _no_url(url: str, cause: str) -> StorageError:
 
 
 def shown(engine: sa.Engine) -> str:
-    """The database's URL for people, without secrets."""
+    """Return the database's URL without its password."""
     return hide_secrets(engine.url.render_as_string())
 
 
 def _missing_file(engine: sa.Engine) -> bool:
-    """Whether to connect would create a SQLite file."""
+    """Return whether a connection would create a SQLite file."""
     url = engine.url
-    plain = url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:")
-    return plain and not Path(str(url.database)).exists()
+    is_path = url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:")
+    return is_path and not Path(str(url.database)).exists()
 
 
-def _tame_sqlite(engine: sa.Engine) -> None:
-    """Real transactions, writers that queue up, and readers that never block."""
+def _configure_sqlite(engine: sa.Engine) -> None:
+    """Give SQLite real transactions, writers that wait for each other, and readers that wait for no writer."""
 
     @sa.event.listens_for(engine, "connect")
     def on_connect(connection: object, _record: object) -> None:
@@ -72,11 +76,42 @@ def _tame_sqlite(engine: sa.Engine) -> None:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-def has_tables(engine: sa.Engine) -> bool:
-    """Whether the ledger's tables are there, in the version that this tuner writes.
+@contextmanager
+def reader(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a connection that only reads.
 
     Raises:
-        StorageError: the database cannot be reached, or is of another version.
+        StorageError: the database cannot be used.
+    """
+    try:
+        with engine.connect().execution_options(reading=True) as connection:
+            yield connection
+    except DBAPIError as error:
+        raise unreachable(engine, error) from error
+
+
+@contextmanager
+def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction; it commits at the end of the block.
+
+    Raises:
+        StorageError: the database cannot be used.
+        sqlalchemy.exc.IntegrityError: a row exists already; the caller knows which error that is.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        raise unreachable(engine, error) from error
+
+
+def has_tables(engine: sa.Engine) -> bool:
+    """Return whether the ledger's tables exist in the version that this tuner writes.
+
+    Raises:
+        StorageError: the database cannot be reached, or a later tuner made its tables.
     """
     if _missing_file(engine):
         return False
@@ -84,26 +119,28 @@ def has_tables(engine: sa.Engine) -> bool:
         with engine.connect().execution_options(reading=True) as connection:
             if not sa.inspect(connection).has_table(VERSION_TABLE):
                 return False
-            found = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+            version = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
     except SQLAlchemyError as error:
         raise unreachable(engine, error) from None
-    if found in known_versions()[:-1]:
+    *earlier, current = known_versions()
+    if version in earlier:
         return False
-    if found != known_versions()[-1]:
+    if version != current:
         raise StorageError(
-            f"{shown(engine)}: its tables have version {found}; this tuner writes "
-            f"{known_versions()[-1]}. Upgrade tuner, or take another database."
+            f"{shown(engine)}: its tables have version {version}; this tuner writes version {current}. Upgrade tuner, "
+            "or use another database."
         )
     return True
 
 
 def unreachable(engine: sa.Engine, error: Exception) -> StorageError:
+    """Return our error for one of the database: its URL and the first line of the cause, without secrets."""
     cause = hide_secrets(str(getattr(error, "orig", None) or error).strip().splitlines()[0])
-    return StorageError(f"{shown(engine)}: the database cannot be used: {cause}. Check that it runs, and the URL.")
+    return StorageError(f"{shown(engine)}: the database cannot be used: {cause}. Check the URL, and that it runs.")
 
 
 def known_versions() -> list[str]:
-    """The migrations' numbers, oldest first."""
+    """Return the numbers of all migrations, oldest first."""
     return sorted(path.name.split("_")[0] for path in _scripts().joinpath("versions").glob("[0-9]*.py"))
 
 
@@ -112,7 +149,7 @@ def _scripts() -> Path:
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Create or upgrade the ledger's tables; other tables of the database are left alone.
+    """Create or upgrade the ledger's tables; other tables of the database stay as they are.
 
     Raises:
         StorageError: the database cannot be reached or changed.
@@ -126,7 +163,7 @@ def migrate(engine: sa.Engine) -> None:
     config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
     try:
         with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":  # two first drivers at once: one migrates, one waits
+            if engine.dialect.name == "postgresql":  # two drivers start at once: one migrates, the other waits
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -135,5 +172,5 @@ def migrate(engine: sa.Engine) -> None:
 
 
 def ours(name: str | None, kind: str) -> bool:
-    """Whether a table belongs to the ledger (Alembic's autogenerate must not see any other)."""
+    """Return whether a table is one of the ledger's; Alembic must compare no other table of the database."""
     return kind != "table" or bool(name and name.startswith(PREFIX) and name in metadata.tables)

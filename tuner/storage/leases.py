@@ -1,4 +1,7 @@
-"""One driver per study: a lease with an epoch that fences whatever an older driver still wants to write."""
+"""One driver per study: a lease whose epoch refuses what an earlier driver still tries to write.
+
+Each function works on a connection whose transaction the caller holds.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from tuner.storage.tables import leases
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write to a study, until somebody takes a later ``epoch``."""
+    """The right to write to a study, until another driver takes a later ``epoch``."""
 
     study_id: int
     study: str
@@ -28,20 +31,20 @@ class Lease:
 
 
 def database_now(connection: sa.Connection) -> float:
-    """Seconds since the epoch by the database's clock, which all drivers share (a second's resolution on SQLite)."""
+    """Return seconds since the epoch by the database's clock, which all drivers share; whole seconds on SQLite."""
     if connection.dialect.name == "sqlite":
         return float(connection.execute(sa.text("SELECT strftime('%s', 'now')")).scalar_one())
     return float(connection.execute(sa.select(sa.func.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
 
 
 def acquire(connection: sa.Connection, study_id: int, study: str) -> Lease:
-    """Take the study's lease, if no living driver holds it.
+    """Take the study's lease if no living driver holds it.
 
-    A holder on this host whose process is gone is known to be dead; any other is believed to live until it has
-    not renewed for :data:`tuner.core.settings.LEASE_SECONDS`.
+    A driver on this host is dead if its process is gone. A driver on another host counts as dead once it has not
+    renewed its lease for :data:`tuner.core.settings.LEASE_SECONDS`.
 
     Raises:
-        StudyBusy: a living driver holds it.
+        StudyBusy: a living driver holds the lease.
     """
     now = database_now(connection)
     row = connection.execute(sa.select(leases).where(leases.c.study_id == study_id).with_for_update()).one_or_none()
@@ -68,12 +71,13 @@ def acquire(connection: sa.Connection, study_id: int, study: str) -> Lease:
 
 
 def _host() -> str:
-    """This machine since its last boot: in another one, or in a container, the same process number means nothing."""
+    """Return a name of this machine and its last boot; a process number means something only under the same name."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return socket.gethostname() + (f"/{boot.read_text()[:8]}" if boot.is_file() else "")
 
 
 def _dead(row: Any) -> bool:
+    """Whether the lease's driver is certainly dead: it ran on this host, and its process is gone."""
     if row.host != _host():
         return False
     try:
@@ -88,19 +92,24 @@ def check(connection: sa.Connection, lease: Lease) -> None:
     """Refuse to go on unless the lease is still ours; locks it until the transaction ends.
 
     Raises:
-        LeaseLost: somebody holds a later epoch, or the lease was released.
+        LeaseLost: another driver holds a later epoch, or the lease was released.
     """
     query = sa.select(leases.c.epoch, leases.c.held).where(leases.c.study_id == lease.study_id).with_for_update()
     row = connection.execute(query).one_or_none()
     if row is None or row.epoch != lease.epoch or not row.held:
-        found = "nobody" if row is None or not row.held else f"epoch {row.epoch}"
+        holder = "nobody" if row is None or not row.held else f"epoch {row.epoch}"
         raise LeaseLost(
-            f"study {lease.study!r} is held by {found}; expected epoch {lease.epoch}, which is ours. Another driver "
-            "took over; this one stops without writing."
+            f"study {lease.study!r} is held by {holder}; expected epoch {lease.epoch}, which is this driver's. Another "
+            "driver took over; this one stops without writing."
         )
 
 
 def renew(connection: sa.Connection, lease: Lease) -> None:
+    """Record that the driver lives, by the database's clock.
+
+    Raises:
+        LeaseLost: as :func:`check`.
+    """
     check(connection, lease)
     where = leases.c.study_id == lease.study_id
     connection.execute(leases.update().where(where).values(renewed_at=database_now(connection)))
@@ -108,12 +117,12 @@ def renew(connection: sa.Connection, lease: Lease) -> None:
 
 def release(connection: sa.Connection, lease: Lease) -> None:
     """Give the lease back; nothing happens if it is no longer ours."""
-    mine = (leases.c.study_id == lease.study_id) & (leases.c.epoch == lease.epoch)
-    connection.execute(leases.update().where(mine).values(held=False))
+    where = (leases.c.study_id == lease.study_id) & (leases.c.epoch == lease.epoch)
+    connection.execute(leases.update().where(where).values(held=False))
 
 
 def holder(connection: sa.Connection, study_id: int) -> str | None:
-    """Say who drives the study, or None."""
+    """Return the process and the host of the study's driver; None if no living driver holds the lease."""
     row = connection.execute(sa.select(leases).where(leases.c.study_id == study_id)).one_or_none()
     if row is None or not row.held or _dead(row) or database_now(connection) - row.renewed_at > LEASE_SECONDS:
         return None

@@ -1,4 +1,4 @@
-"""Rows of the ledger's tables turned into records; nothing is written here."""
+"""Rows of the ledger's tables as records; nothing is written here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ from tuner.storage.tables import events, measurements, runs, studies, trials
 
 @dataclass(frozen=True, slots=True)
 class StudyRow:
-    """A study as the ledger knows it; ``spec`` is what :meth:`tuner.config.spec.StudySpec.to_json` wrote."""
+    """A study as the ledger stores it.
+
+    ``spec`` is what :meth:`tuner.config.spec.StudySpec.to_json` wrote. ``state`` is open, finished or stopped, and
+    ``reason`` says why it stopped. ``created_at`` is in seconds since the epoch, ``seconds_used`` is the time that all
+    drivers have searched, and ``revision`` counts the changes.
+    """
 
     id: int
     name: str
@@ -39,16 +44,18 @@ class StudyRow:
 
 
 def to_text(data: Mapping[str, Any]) -> str:
-    """JSON that keeps the order of keys (that of arms and of dimensions has a meaning) and all bits of floats."""
+    """Return JSON that keeps all bits of floats and the order of keys, which has a meaning for arms and dimensions."""
     return json.dumps(data, separators=(",", ":"))
 
 
 def all_studies(connection: sa.Connection) -> list[StudyRow]:
+    """Return all studies, oldest first."""
     rows = connection.execute(sa.select(studies).order_by(studies.c.id)).mappings()
     return [StudyRow(**{**row, "spec": json.loads(row["spec"])}) for row in rows]
 
 
 def trials_of(connection: sa.Connection, study_id: int) -> list[TrialRecord]:
+    """Return a study's trials by arm and index."""
     query = sa.select(trials).where(trials.c.study_id == study_id).order_by(trials.c.arm, trials.c.number)
     return [
         TrialRecord(
@@ -66,6 +73,7 @@ def trials_of(connection: sa.Connection, study_id: int) -> list[TrialRecord]:
 def runs_of(
     connection: sa.Connection, study_id: int, since: int = -1, *, measured: bool = True
 ) -> list[tuple[int, RunRecord]]:
+    """Return the runs that changed after the revision ``since``, in the order of adding, each with its revision."""
     where = (runs.c.study_id == study_id) & (runs.c.revision > since)
     rows = connection.execute(sa.select(runs).where(where).order_by(runs.c.id)).all()
     curves = _curves(connection, where) if measured else {}
@@ -73,6 +81,7 @@ def runs_of(
 
 
 def _curves(connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[int, list[Measurement]]:
+    """Measurements by the key of their run, in the order of steps."""
     query = (
         sa.select(measurements)
         .join(runs, runs.c.id == measurements.c.run)
@@ -81,13 +90,12 @@ def _curves(connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[in
     )
     curves: dict[int, list[Measurement]] = {}
     for row in connection.execute(query):
-        found = Measurement(row.step, json.loads(row.metrics), row.train_seconds, row.eval_seconds)
-        curves.setdefault(row.run, []).append(found)
+        cells = (row.step, json.loads(row.metrics), row.train_seconds, row.eval_seconds)
+        curves.setdefault(row.run, []).append(Measurement.from_row(cells))
     return curves
 
 
 def _run(row: Any, curve: tuple[Measurement, ...]) -> RunRecord:
-
     spec = RunSpec.from_json(json.loads(row.spec))
     if row.outcome is None:
         return RunRecord(spec, State(row.state), row.attempt, None, curve, row.started_at)
@@ -111,5 +119,6 @@ def _run(row: Any, curve: tuple[Measurement, ...]) -> RunRecord:
 
 
 def journal(connection: sa.Connection, study_id: int) -> list[tuple[float, str, dict[str, Any]]]:
+    """Return a study's journal, oldest line first: seconds since the epoch, kind and data."""
     query = sa.select(events).where(events.c.study_id == study_id).order_by(events.c.id)
     return [(row.at, row.kind, json.loads(row.data)) for row in connection.execute(query)]

@@ -1,7 +1,6 @@
-"""The ledger's tables, all prefixed ``tuner_``; the migrations create them, nothing here does.
+"""The ledger's tables, whose names all begin with ``tuner_``; the migrations create them.
 
-Times are seconds since the epoch in UTC. JSON stands in text columns, its keys in the order in which they
-were given.
+Times are seconds since the epoch, in UTC. JSON is in text columns and keeps the order of its keys.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Shows the ledger to people; decides nothing, and is never waited for."""
+"""Shows the ledger to people, in MLflow. It decides nothing, and the training never waits for it."""

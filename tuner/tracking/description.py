@@ -1,6 +1,6 @@
-"""What trackers share: what a study says of itself, and the error of a tracker that is out of reach.
+"""What trackers share: how a study describes itself, and the error of a tracker that cannot be reached.
 
-No tracker stands here, and the protocol itself is :class:`tuner.core.ports.Tracker`.
+The protocol of a tracker is :class:`tuner.core.ports.Tracker`; the trackers are in other modules.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from tuner.core.errors import TunerError
 
 
 class TrackingDown(TunerError):
-    """The place where runs are shown cannot be reached, or refuses what it is sent; the study goes on."""
+    """The tracker's server or database cannot be reached, or refuses a request; the study goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a study says of itself: the leaderboard and the verdict in Markdown, tags, and files to attach.
+    """How a study describes itself: leaderboard and verdict in Markdown, tags, files to attach, and numbers.
 
-    MLflow folds a note after three lines, so the verdict comes first. ``metrics`` (say ``best.sgdm``) become curves
-    over the study's life.
+    The note begins with the verdict, because MLflow folds it after three lines. ``metrics``, such as ``best.sgdm``,
+    become curves over the study's life.
     """
 
     note: str = ""

@@ -1,6 +1,7 @@
-"""Read the runs of an MLflow experiment as recorded runs; what they mean is said by a mapping, nothing is written.
+"""Reads the runs of an MLflow experiment as recorded runs; nothing is written.
 
-Experiments that our own mirror wrote need none: their tags say what each run was.
+A mapping says which param, tag or metric is the arm, the seed and the value. An experiment that tuner's own mirror
+wrote needs none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tuner.recorded.from_ledger import without_repeats
 from tuner.recorded.mapping import Columns, TrackedRun, curves_of, json_of, recorded_runs
 from tuner.recorded.rows import PHASES, Curves, RecordedRun, param_name
 from tuner.tracking import pages, places
-from tuner.tracking.mlflow_runs import connect
+from tuner.tracking.mlflow_client import connect
 
 _OURS = {
     "run_id": f"tags.{pages.RUN_TAG}",
@@ -36,30 +37,36 @@ _ENDED = {outcome.value for outcome in Outcome}
 
 
 def read_experiment(name: str, uri: str, mapping: Columns | None) -> tuple[tuple[RecordedRun, ...], Curves]:
-    """Return the recorded runs of an experiment (or of all that are called ``name/...``), and their curves.
+    """Return the recorded runs of an experiment and their curves.
+
+    Args:
+        name: the experiment; if MLflow has none of that name, all experiments whose names begin with ``name/``.
+        uri: MLflow's tracking URI.
+        mapping: where the columns of a recorded run are in a run of MLflow; None for experiments of tuner's mirror.
 
     Raises:
-        InputError: there is no such experiment, it holds no ended run, or its runs do not fit the mapping.
+        InputError: MLflow cannot be read or has no such experiment, no run of it has ended, or its runs do not fit
+            the mapping.
     """
     client = connect(places.check(uri))
     try:
-        found = _experiments(client, name)
-        shown = [(experiment.name, list(_runs(client, experiment.experiment_id))) for experiment in found]
+        experiments = _experiments(client, name)
+        runs_by_title = {e.name: list(_runs(client, e.experiment_id)) for e in experiments}
     except Exception as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"MLflow at {hide_secrets(uri)} did not answer: {type(error).__name__}: {error}") from error
-    if not found:
-        known = ", ".join(sorted(e.name for e in client.search_experiments(max_results=50))) or "none"
-        raise InputError(f"MLflow at {hide_secrets(uri)} has no experiment {name!r}; expected one of its own: {known}.")
+    if not experiments:
+        titles = ", ".join(sorted(e.name for e in client.search_experiments(max_results=50))) or "none"
+        raise InputError(f"MLflow at {hide_secrets(uri)} has no experiment {name!r}; expected one of: {titles}.")
     rows: list[RecordedRun] = []
     curves: dict[str, Any] = {}
-    for title, runs in shown:
-        some, points = _mirrored(client, title, runs) if mapping is None else _mapped(client, title, runs, mapping)
-        rows += some
+    for title, runs in runs_by_title.items():
+        more, points = _mirrored(client, title, runs) if mapping is None else _mapped(client, title, runs, mapping)
+        rows += more
         curves |= points
     if not rows:
-        raise InputError(f"MLflow experiment {name!r} holds no run that has ended; expected at least one.")
+        raise InputError(f"MLflow experiment {name!r} has no run that has ended; expected at least one.")
     return tuple(rows), curves
 
 
@@ -67,16 +74,16 @@ def _experiments(client: Any, name: str) -> list[Any]:
     exact = client.get_experiment_by_name(name)
     if exact is not None:
         return [exact]
-    found = [e for e in client.search_experiments() if e.name.startswith(f"{name}/")]
-    return sorted(found, key=lambda experiment: str(experiment.name))
+    below = [e for e in client.search_experiments() if e.name.startswith(f"{name}/")]
+    return sorted(below, key=lambda experiment: str(experiment.name))
 
 
 def _runs(client: Any, experiment: str) -> Iterator[Any]:
     token = None
     while True:
-        found = client.search_runs([experiment], max_results=1000, order_by=["attributes.run_id"], page_token=token)
-        yield from found
-        if not (token := found.token):
+        page = client.search_runs([experiment], max_results=1000, order_by=["attributes.run_id"], page_token=token)
+        yield from page
+        if not (token := page.token):
             return
 
 
@@ -96,7 +103,7 @@ def _mapped(client: Any, title: str, runs: Iterable[Any], mapping: Columns) -> t
 
 
 def _mirrored(client: Any, title: str, runs: Iterable[Any]) -> tuple[Sequence[RecordedRun], Curves]:
-    """Our own mirror's runs: the parent of a study says what is measured, each run the rest."""
+    """Recorded runs of tuner's mirror: a study's parent run names its metric, each child run has the rest."""
     parents: dict[str, TrackedRun] = {}
     children: dict[str, list[TrackedRun]] = {}
     for run in map(_tracked, runs):
@@ -108,15 +115,15 @@ def _mirrored(client: Any, title: str, runs: Iterable[Any]) -> tuple[Sequence[Re
     if not children:
         raise InputError(
             f"MLflow experiment {title!r} was not written by tuner; expected a mapping that says which param, tag or "
-            "metric is the arm, the seed, the value. Give one with --mapping FILE."
+            "metric is the arm, the seed and the value. Give one with --mapping FILE."
         )
     rows: list[RecordedRun] = []
     curves: dict[str, Any] = {}
     for number, ledger in enumerate(sorted(set(children) & set(parents))):
-        some, points = _study(client, title, parents[ledger], children[ledger])
+        more, points = _study(client, title, parents[ledger], children[ledger])
         mark = f" ({number + 1})" if number else ""  # a study of the same name from another ledger
-        rows += [replace(row, study=row.study + mark, run_id=row.run_id + mark) for row in some]
-        curves |= {run_id + mark: found for run_id, found in points.items()}
+        rows += [replace(row, study=row.study + mark, run_id=row.run_id + mark) for row in more]
+        curves |= {run_id + mark: curve for run_id, curve in points.items()}
     return rows, curves
 
 
@@ -126,15 +133,15 @@ def _study(
     metric = parent.params.get("metric", "value")
     mapping = Columns({**_OURS, "direction": parent.params.get("direction", ""), "metric": metric})
     ended = [_unfolded(run) for run in runs if run.tags.get("phase") in PHASES and run.tags.get("outcome") in _ENDED]
-    tracked, found = recorded_runs(ended, mapping, title, f"MLflow experiment {title!r}")
-    rows = without_repeats(found)
+    tracked, recorded = recorded_runs(ended, mapping, title, f"MLflow experiment {title!r}")
+    rows = without_repeats(recorded)
     ids = {run.tags[pages.RUN_TAG]: run.run_id for run in tracked}
     key = f"measured.{metric}" if metric in pages.RESERVED else pages.clean(metric)
     return rows, curves_of({row.run_id: _history(client, ids[row.run_id], key) for row in rows}, rows)
 
 
 def _unfolded(run: TrackedRun) -> TrackedRun:
-    """The mirror's params taken apart again: the schedule, the horizon, the settings."""
+    """The run with the mirror's params taken apart: the settings, the schedule as JSON, the horizon as a number."""
     timing = {k.removeprefix(SCHEDULE): v for k, v in run.params.items() if k.startswith(SCHEDULE)}
     others = {k: v for k, v in run.params.items() if k not in ("family", "horizon") and not k.startswith(SCHEDULE)}
     rest = {param_name(k): v for k, v in others.items()}
@@ -143,6 +150,7 @@ def _unfolded(run: TrackedRun) -> TrackedRun:
 
 
 def _history(client: Any, run_id: str, metric: str) -> list[tuple[int, float, float]]:
+    """A metric's values in order: step, value, seconds since the first one."""
     points = client.get_metric_history(run_id, metric)
     start = min((point.timestamp for point in points), default=0)
     points = sorted(points, key=lambda point: (point.step, point.timestamp))

@@ -1,7 +1,7 @@
-"""Runs the mirror in a process of its own, so that neither ``import mlflow`` nor a slow server holds up the driver.
+"""Runs the mirror in a process of its own, so that neither ``import mlflow`` nor a slow server delays the driver.
 
-The two share a pipe. The driver closes it when it is done, and its death closes it too, so that no mirror is left
-behind. What is shown, and how, is :mod:`tuner.tracking.mlflow_runs`'s.
+A pipe joins the two. The driver closes it when it is done, and the driver's death closes it too, so no mirror outlives
+its study. What is shown is in :mod:`tuner.tracking.mlflow_runs`.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ log = logging.getLogger(__name__)
 LOG_FILE = "mirror.log"
 LOCK_FILE = "mirror.lock"
 GRACE_SECONDS = 60.0
-"""How long a mirror whose driver died tries to show what is left."""
+"""How long a mirror goes on after its driver died, to show the last changes."""
 DOWN_SECONDS = 5.0
-"""How long an MLflow that does not answer is waited for at the end; the ledger keeps everything."""
+"""How long the mirror waits at the end for an MLflow that does not answer; the ledger keeps everything."""
 LONGEST_WAIT = 30.0
+"""The most seconds between two tries."""
 NICENESS = 10
-"""Behind the training, but not starved by it: what is not shown meanwhile is waited for at the end."""
+"""How far the mirror's process stands back behind the training: 0 is not at all, 19 lets it starve."""
 
 
 class Mirror(Protocol):
-    """What is followed: :class:`tuner.tracking.mlflow_runs.MlflowMirror`."""
+    """What :func:`follow` drives: :class:`tuner.tracking.mlflow_runs.MlflowMirror`, or a fake in tests."""
 
     def catch_up(self, *, hurry: bool = False, driven: bool | None = None) -> int: ...
 
@@ -48,10 +49,15 @@ def follow(
     grace: Callable[[], float] = lambda: GRACE_SECONDS,
     pause: Callable[[float], object] = time.sleep,
 ) -> bool:
-    """Show the ledger's changes until ``until()`` says that no more come; return whether all of them are shown.
+    """Show the ledger's changes until ``until()`` is true; return whether all of them are shown.
 
-    After a failed pass the next one waits twice as long, 30 seconds at most. After ``until()``, what is left is tried
-    for ``grace()`` seconds, while MLflow answers. ``pause`` waits, and may return early once ``until()`` is true.
+    Args:
+        mirror: shows what has changed.
+        until: whether no more changes come.
+        interval: seconds between two passes; after each failed pass the wait doubles, to at most ``LONGEST_WAIT``.
+        grace: how many seconds to go on after ``until()`` for the last changes; ``DOWN_SECONDS`` at most if MLflow is
+            down.
+        pause: waits for that many seconds, and may return early once ``until()`` is true.
     """
     wait, ended_at, down = interval, 0.0, False
     while True:
@@ -66,7 +72,7 @@ def follow(
             down, wait = True, min(wait * 2, LONGEST_WAIT)
         else:
             if down:
-                log.warning("MLflow is back; %d changes shown.", shown)
+                log.warning("MLflow is back; %d %s shown.", shown, "change" if shown == 1 else "changes")
             down, wait = False, interval
             if done:
                 return True
@@ -80,10 +86,15 @@ def follow(
 
 
 def serve(mirror: Mirror, stdin: IO[str], folder: Path | None = None) -> int:
-    """Be the process that :class:`MirrorProcess` starts: follow until ``stdin`` is closed, or the driver is dead.
+    """Follow the ledger until ``stdin`` is closed or the driver is dead: the body of :class:`MirrorProcess`.
 
-    A number of seconds on ``stdin`` is how long the driver waits for what is left. ``folder`` is the study's: a lock
-    there makes a second mirror wait for the first. Returns the exit code: 0 if everything is shown.
+    Args:
+        mirror: shows what has changed.
+        stdin: each line is a number of seconds: how long the driver waits for the last changes.
+        folder: the study's; a lock in it makes a second mirror wait for the first. None takes no lock.
+
+    Returns:
+        The exit code: 0 if everything is shown, else 1.
     """
     hide_secrets_in_output()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
@@ -108,7 +119,7 @@ def serve(mirror: Mirror, stdin: IO[str], folder: Path | None = None) -> int:
 
 @contextmanager
 def alone(folder: Path | None) -> Iterator[None]:
-    """Wait until this is the study's only mirror: two could both create a run that neither has found."""
+    """Wait until this is the study's only mirror; two at once could create the same run twice."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -124,10 +135,15 @@ def alone(folder: Path | None) -> Iterator[None]:
 
 
 class MirrorProcess:
-    """A :class:`tuner.core.ports.Tracker`: starts ``tuner mirror STUDY --follow`` beside the driver.
+    """The :class:`tuner.core.ports.Tracker` of MLflow: runs ``tuner mirror STUDY --follow`` beside the driver.
 
-    URLs travel by environment, never on the command line, which every user of the machine can read. The process has
-    a session of its own, so that Ctrl-C reaches the driver alone.
+    The process gets its URLs in the environment, because every user of the machine can read a command line. It has a
+    session of its own, so that Ctrl-C reaches only the driver.
+
+    Args:
+        study: the study's name.
+        settings: where the ledger, MLflow and the study's folder are.
+        command: the command to run; None takes the one above.
     """
 
     def __init__(self, study: str, settings: Settings, command: tuple[str, ...] | None = None) -> None:
@@ -141,7 +157,7 @@ class MirrorProcess:
         return self.settings.folder / self.study / LOG_FILE
 
     def start(self) -> None:
-        """Start the process; a failure to do so is logged, and nothing is shown."""
+        """Start the process. If that fails, a warning is logged and nothing is shown."""
         try:
             self.log_file.parent.mkdir(parents=True, exist_ok=True)
             with self.log_file.open("ab") as output:
@@ -154,10 +170,10 @@ class MirrorProcess:
                     start_new_session=True,
                 )
         except OSError as error:
-            log.warning("MLflow is not shown anything: its mirror did not start: %s", hide_secrets(str(error)))
+            log.warning("the mirror did not start, so MLflow shows nothing: %s", hide_secrets(str(error)))
 
     def finish(self, seconds: float) -> bool:
-        """Let the mirror show what is left for at most so many seconds; True if everything is shown."""
+        """Wait at most ``seconds`` for the mirror to show the last changes; return whether all are shown."""
         process = self.process
         if process is None:
             return False

@@ -1,18 +1,14 @@
-"""The only door to MLflow: shows one study of a ledger as a parent run with a child run for each run.
+"""The mirror: shows one study of a ledger in MLflow, as a parent run with a child run for each run.
 
-What a page says is :mod:`tuner.tracking.pages`', how long the mirror follows is :mod:`tuner.tracking.follow`'s.
-Nothing is decided here, and nothing is read back but what is needed to show nothing twice.
+What a page says is in :mod:`tuner.tracking.pages`, how long the mirror follows the ledger in
+:mod:`tuner.tracking.follow`. The mirror decides nothing, and reads back only what it needs to show nothing twice.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 from tuner.core.records import RunRecord, Source, State
 from tuner.core.settings import hide_secrets
@@ -21,46 +17,30 @@ from tuner.storage.ledger import Ledger
 from tuner.storage.reading import StudyRow
 from tuner.tracking import pages, places, view
 from tuner.tracking.description import Description, TrackingDown
-from tuner.tracking.pages import Page, Point
+from tuner.tracking.mlflow_client import ShownRun, StudyExperiment
+from tuner.tracking.pages import Page
 
 log = logging.getLogger(__name__)
 
 NOTE_SECONDS = 5.0
-"""While runs come in, the parent's note is renewed at most so often."""
-_METRICS, _PARAMS, _TAGS = 800, 100, 100
+"""While runs come in, the parent's note is renewed at most once in this time."""
 _COMMIT_EVERY = 50
+"""After so many runs the ledger notes how far the mirror is, so that a pass that is killed repeats few of them."""
 _REFUSED = "INVALID_PARAMETER_VALUE"
 _GONE = "RESOURCE_DOES_NOT_EXIST"
-_QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
-
-
-@dataclass(slots=True)
-class _Shown:
-    """What MLflow holds of one run, as far as the mirror has to know. ``start`` in milliseconds."""
-
-    id: str
-    start: int
-    status: str
-    params: set[str] = field(default_factory=set)
-    steps: set[int] = field(default_factory=set)
 
 
 class MlflowMirror:
-    """Shows one study in MLflow, in the experiment ``tuner/<study>``.
+    """Shows one study in MLflow; see :class:`tuner.tracking.mlflow_client.StudyExperiment` for the layout.
 
-    One experiment per study, because an experiment is what MLflow compares: its table's columns and its charts
-    are the union of all of its runs' parameters and metrics, and two studies share neither workload nor metric.
-    A study of the same name from another ledger shares the experiment, and is told apart by a tag.
+    A pass may be killed at any moment and repeated. Runs are found by their tags. Each value has a time that depends
+    only on the ledger and on the start of the MLflow run, and MLflow drops a value whose key, step and time it has.
 
-    Runs are found by tag, and their values have times that depend on the ledger and the MLflow run's own start alone:
-    MLflow drops a value that it has with the same key, step and time, so a pass may be killed anywhere and repeated.
+    Args:
+        ledger: holds the study.
+        study_name: its name.
+        tracking_uri: where MLflow is.
+        describe: returns what the study says of itself; called again for each new note.
     """
 
     def __init__(self, ledger: Ledger, study_name: str, tracking_uri: str, describe: Callable[[], Description]) -> None:
@@ -69,25 +49,21 @@ class MlflowMirror:
         self.uri = places.check(tracking_uri)
         self.target = places.target(tracking_uri)
         self.describe = describe
-        self._client: Any = None
-        self._experiment = ""
-        self._shown: dict[str, _Shown] = {}
+        self._experiment: StudyExperiment | None = None
         self._sources: dict[tuple[str, int], Source] = {}
-        self._attached: dict[Path, tuple[int, int]] = {}
         self._described_at = -NOTE_SECONDS
         self._described: tuple[int, str] = (-1, "")
-        self._wordless = ""
-
-    # -- passes
+        self._last_failure = ""
 
     def catch_up(self, *, hurry: bool = False, driven: bool | None = None) -> int:
         """Show what the ledger has and MLflow has not; return how many of the ledger's changes were shown.
 
-        ``hurry`` lets the note lag behind the runs, for a pass among many. ``driven`` says whether a driver is at
-        work (None: ask the ledger); an open study that nobody drives is shown as interrupted.
+        Args:
+            hurry: let the note lag behind the runs, in a pass of many.
+            driven: whether a driver is at work; None asks the ledger. An open study without one counts as interrupted.
 
         Raises:
-            TrackingDown: MLflow cannot be reached. What it got is not lost; the next pass goes on from there.
+            TrackingDown: MLflow cannot be reached. What it has is not lost; the next pass goes on from there.
         """
         row = self.ledger.study(self.study)
         since = self.ledger.mirrored(row, self.target)
@@ -101,174 +77,85 @@ class MlflowMirror:
             raise
 
     def rebuild(self) -> int:
-        """Show everything again from the ledger's first change; what is there already stays as it is."""
+        """Show everything again from the ledger's first change; what MLflow has stays as it is."""
         self._forget()
         self.ledger.set_mirrored(self.ledger.study(self.study), self.target, 0)
         return self.catch_up()
 
+    def _forget(self) -> None:
+        self._experiment = None
+        self._described = (-1, "")
+
     def _pass(self, row: StudyRow, since: int, hurry: bool, driven: bool) -> int:
         status = pages.study_status(row.state, driven)
-        if self._client is not None and row.revision <= since and self._described == (row.revision, status):
+        if self._experiment is not None and row.revision <= since and self._described == (row.revision, status):
             return 0
-        self._open(row)
-        parent = self._shown.get("")
+        if self._experiment is None:
+            self._experiment = StudyExperiment(self.uri, self.study, _mark(row))
+        experiment, parent = self._experiment, self._experiment.parent
         if parent is None:
-            since, parent = 0, self._create("", self.study, row.created_at, {pages.STUDY_TAG: self.study}, row)
-        done = self._show_changes(row, since, parent)
+            since, parent = 0, experiment.create("", self.study, row.created_at, {pages.STUDY_TAG: self.study})
+        done = self._show_changes(experiment, row, since, parent)
         if not hurry or done <= since or time.monotonic() - self._described_at >= NOTE_SECONDS:
-            self._show_study(row, parent, status)
+            self._show_study(experiment, row, parent, status)
         if done > since:
             self.ledger.set_mirrored(row, self.target, done)
         return max(done - since, 0)
 
-    def _show_changes(self, row: StudyRow, since: int, parent: _Shown) -> int:
-        """Show the runs that changed, and move the cursor now and then, so that a killed pass repeats little."""
+    def _show_changes(self, experiment: StudyExperiment, row: StudyRow, since: int, parent: ShownRun) -> int:
+        """Show the runs that changed; return the revision that is shown now."""
         changes = self.ledger.changes(row, since) if row.revision > since else []
         for index, (revision, record) in enumerate(changes):
-            self._show_run(row, record, parent)
+            self._show_run(experiment, row, record, parent)
             last_of_revision = index + 1 < len(changes) and changes[index + 1][0] > revision
             if last_of_revision and (index + 1) % _COMMIT_EVERY == 0:
                 self.ledger.set_mirrored(row, self.target, revision)
         return max([row.revision, *(revision for revision, _ in changes)])
 
-    # -- finding
-
-    def _open(self, row: StudyRow) -> None:
-        """Connect, and learn once what MLflow holds of this study."""
-        if self._client is not None:
-            return
-        client, name = connect(self.uri), f"tuner/{self.study}"
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            folder = places.artifact_folder(self.uri)
-            where = (folder / self.study).as_uri() if folder else None
-            self._experiment = str(client.create_experiment(name, where, {view.KIND_TAG: view.KIND}))
-        else:
-            self._experiment = str(found.experiment_id)
-            if found.lifecycle_stage == "deleted":
-                client.restore_experiment(self._experiment)
-        self._client = client
-        for run in self._search(row):
-            key = run.data.tags.get(pages.RUN_TAG, "")
-            if key in self._shown:  # two mirrors wrote at once, or a request came through after its time-out
-                client.delete_run(run.info.run_id)
-                continue
-            self._shown[key] = _Shown(run.info.run_id, run.info.start_time, run.info.status, set(run.data.params))
-
-    def _search(self, row: StudyRow) -> Iterator[Any]:
-        token = None
-        while True:
-            found = self._client.search_runs(
-                [self._experiment],
-                filter_string=f"tags.`{pages.LEDGER_TAG}` = '{_ledger_mark(row)}'",
-                max_results=1000,
-                order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
-                page_token=token,
-            )
-            yield from found
-            if not (token := found.token):
-                return
-
-    def _forget(self) -> None:
-        self._client = None
-        self._shown.clear()
-        self._attached.clear()
-        self._described = (-1, "")
-
-    # -- showing
-
-    def _create(self, key: str, name: str, started: float, tags: Mapping[str, str], row: StudyRow) -> _Shown:
-        start, every = round(started * 1000), {**tags, pages.LEDGER_TAG: _ledger_mark(row)}
-        run = self._client.create_run(self._experiment, start_time=start, tags=every, run_name=name)
-        self._shown[key] = _Shown(run.info.run_id, start, "RUNNING")
-        return self._shown[key]
-
-    def _show_run(self, row: StudyRow, record: RunRecord, parent: _Shown) -> None:
-        if record.state is State.QUEUED and record.run_id not in self._shown:
+    def _show_run(self, experiment: StudyExperiment, row: StudyRow, record: RunRecord, parent: ShownRun) -> None:
+        """Show a run; one that MLflow refuses twice is left out, with a warning."""
+        if record.state is State.QUEUED and record.run_id not in experiment.runs:
             return
         arms, full = row.spec.get("arms") or (), pages.full_horizon(row.spec)
         page = pages.run_page(record, self._source(row, record), time.time(), arms, full)
-        for again in (True, False):
+        for first_try in (True, False):
             try:
-                self._push(row, page, parent)
+                _push(experiment, page, parent)
                 return
             except Exception as error:
                 code = getattr(error, "error_code", "")
-                if code not in (_REFUSED, _GONE) or (code == _GONE and not again):
+                if code not in (_REFUSED, _GONE) or (code == _GONE and not first_try):
                     raise
-                if not again:
+                if not first_try:
                     log.warning("MLflow refuses run %s: %s", page.run_id, _cause(error))
-                self._shown.pop(page.run_id, None)  # somebody may have deleted it there
+                experiment.runs.pop(page.run_id, None)  # it may have been deleted in MLflow
 
-    def _push(self, row: StudyRow, page: Page, parent: _Shown) -> None:
-        shown = self._shown.get(page.run_id)
-        tags = {**page.tags, "mlflow.parentRunId": parent.id}
-        if shown is None:
-            shown = self._create(page.run_id, page.name, page.started, tags, row)
-            tags = {}
-        new = [m for m in page.curve if m.step not in shown.steps]
-        points = [*pages.curve_points(new), *page.final]
-        self._log(shown, points, page.params, tags)
-        shown.steps.update(m.step for m in new)
-        self._set_status(shown, page.status, page.ended)
-        if page.ended is not None:
-            shown.steps.clear()
-
-    def _show_study(self, row: StudyRow, parent: _Shown, status: str) -> None:
-        about = self._about()
+    def _show_study(self, experiment: StudyExperiment, row: StudyRow, parent: ShownRun, status: str) -> None:
+        """Show the parent's note, numbers, params, tags and files, and which columns the experiment opens with."""
+        about = self._describe()
         runs = self.ledger.runs(row, measured=False)
-        ends = max([row.created_at, *(run.result.finished_at for run in runs if run.result)])
-        links = view.links(self._experiment, parent.id)
+        ended = max([row.created_at, *(run.result.finished_at for run in runs if run.result)])
+        links = view.links(experiment.id, parent.id)
         note = {pages.NOTE: hide_secrets(about.note)[: pages.NOTE_LENGTH - len(links)] + links} if about.note else {}
         tags = {**pages.study_tags(row.spec, row.state, row.reason), **about.tags, **note}
-        points = pages.study_points(about.metrics, row.revision, ends - row.created_at)
-        self._log(parent, points, pages.study_params(row.spec), tags)
+        points = pages.study_points(about.metrics, row.revision, ended - row.created_at)
+        experiment.log(parent, points, pages.study_params(row.spec), tags)
         direction = str((row.spec.get("metric") or {}).get("direction"))
-        looks = {**note, view.PRIMARY_TAG: "value", view.VIEW_TAG: view.shared_view(runs, direction)}
-        for key, value in looks.items():
-            self._client.set_experiment_tag(self._experiment, key, value)
+        experiment.set_tags({**note, view.PRIMARY_TAG: "value", view.VIEW_TAG: view.shared_view(runs, direction)})
         for path in about.artifacts:
-            self._attach(parent, path)
-        self._set_status(parent, status, None if status == "RUNNING" else ends)
+            experiment.attach(parent, path)
+        experiment.set_status(parent, status, None if status == "RUNNING" else ended)
         self._described, self._described_at = (row.revision, status), time.monotonic()
 
-    def _about(self) -> Description:
-        """Ask the study what it says of itself; if it fails to, the note stays as it is and the runs are shown."""
+    def _describe(self) -> Description:
+        """Ask the study what it says of itself; where that fails, the note stays as it is and the runs are shown."""
         try:
             return self.describe()
         except Exception as error:
-            if self._wordless != repr(error):
+            if self._last_failure != repr(error):
                 log.exception("the description of the study could not be made")
-            self._wordless = repr(error)
+            self._last_failure = repr(error)
             return Description()
-
-    def _log(self, shown: _Shown, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        metrics = [Metric(p.key, p.value, shown.start + round(p.seconds * 1000), p.step) for p in points]
-        missing = [Param(key, value) for key, value in params.items() if key not in shown.params]
-        marks = [RunTag(key, value) for key, value in tags.items()]
-        sizes = ((metrics, _METRICS), (missing, _PARAMS), (marks, _TAGS))
-        for part in range(max(-(-len(rows) // size) for rows, size in sizes)):
-            chunks = [rows[part * size : (part + 1) * size] for rows, size in sizes]
-            self._client.log_batch(shown.id, *chunks)
-        shown.params.update(params)
-
-    def _attach(self, shown: _Shown, path: Path) -> None:
-        """Upload a file, unless this version of it is there."""
-        if not path.is_file():
-            return
-        version = (path.stat().st_mtime_ns, path.stat().st_size)
-        if self._attached.get(path) != version:
-            self._client.log_artifact(shown.id, str(path))
-            self._attached[path] = version
-
-    def _set_status(self, shown: _Shown, status: str, ended: float | None) -> None:
-        if ended is not None:
-            self._client.set_terminated(shown.id, status, max(shown.start, round(ended * 1000)))
-        elif shown.status != status:
-            self._client.update_run(shown.id, status)
-        shown.status = status
 
     def _source(self, row: StudyRow, record: RunRecord) -> Source | None:
         key = (record.spec.arm, record.spec.trial)
@@ -277,23 +164,23 @@ class MlflowMirror:
         return self._sources.get(key)
 
 
-def connect(uri: str) -> Any:
-    """Open a client that says nothing, sends no telemetry, and leaves trying again to the mirror.
+def _push(experiment: StudyExperiment, page: Page, parent: ShownRun) -> None:
+    """Write what MLflow does not have of a run's page."""
+    run = experiment.runs.get(page.run_id)
+    tags = {**page.tags, "mlflow.parentRunId": parent.id}
+    if run is None:
+        run = experiment.create(page.run_id, page.name, page.started, tags)
+        tags = {}
+    new = [measurement for measurement in page.curve if measurement.step not in run.steps]
+    experiment.log(run, [*pages.curve_points(new), *page.final], page.params, tags)
+    run.steps.update(measurement.step for measurement in new)
+    experiment.set_status(run, page.status, page.ended)
+    if page.ended is not None:
+        run.steps.clear()
 
-    MLflow's second try of a request whose answer was lost would create a run twice; the mirror's looks for it first.
-    """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    from mlflow.tracking import MlflowClient
 
-    if (path := places.sqlite_file(uri)) is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _ledger_mark(row: StudyRow) -> str:
-    """Tells a study from one of the same name in another ledger."""
+def _mark(row: StudyRow) -> str:
+    """What tells a study from one of the same name in another ledger."""
     return digest([row.name, row.created_at])
 
 

@@ -1,15 +1,15 @@
-"""The tracker that shows nothing, for studies without MLflow; a part of the product, not of the tests."""
+"""The tracker that shows nothing, for studies without MLflow."""
 
 from __future__ import annotations
 
 
 class NullTracker:
-    """A :class:`tuner.core.ports.Tracker` for ``tracking: none``."""
+    """The :class:`tuner.core.ports.Tracker` of ``tracking: none``."""
 
     def start(self) -> None:
         """Do nothing."""
 
     def finish(self, seconds: float) -> bool:
-        """Do nothing; what nobody asked for is shown completely."""
+        """Return True: there is nothing left to show."""
         del seconds
         return True

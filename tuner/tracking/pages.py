@@ -1,4 +1,4 @@
-"""What is shown of a run and of a study, as plain values; neither MLflow nor the ledger is touched here."""
+"""What MLflow shows of a run and of a study, as plain values; neither MLflow nor the ledger is read or written here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A metric's value; ``seconds`` since the run's start."""
+    """A value of a metric after ``step`` optimizer steps and ``seconds`` since the run's start."""
 
     key: str
     value: float
@@ -47,7 +47,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that is shown of one run. ``started`` and ``ended`` are seconds since the epoch; ``ended`` None: not yet."""
+    """What is shown of one run. ``started`` and ``ended`` are in seconds since the epoch; ``ended`` is None before."""
 
     run_id: str
     name: str
@@ -63,10 +63,15 @@ class Page:
 def run_page(
     record: RunRecord, source: Source | None, now: float, arms: Sequence[str] = (), full: Horizon | None = None
 ) -> Page:
-    """Lay out a run that is in training or has ended; ``full`` is the study's horizon, if it is known.
+    """Return what is shown of a run that is in training or has ended.
 
-    A run whose start the ledger does not know yet is taken to have started ``now``
-    less the seconds that it measured.
+    Args:
+        record: the run.
+        source: how its trial was proposed, if that is known.
+        now: seconds since the epoch. If the ledger has no start of the run yet, it is ``now`` less the seconds that
+            the run has measured.
+        arms: the study's arms; an arm's place among them decides its colour.
+        full: the study's horizon, if it is known.
     """
     result = record.result
     elapsed = max((m.train_seconds + m.eval_seconds for m in record.curve), default=0.0)
@@ -89,15 +94,15 @@ def run_page(
 
 
 def run_name(record: RunRecord, full: Horizon | None = None) -> str:
-    """A run's name for people: the arm, the trial, and what sets it apart from the trial's other runs.
+    """Return a run's name: arm and trial, then what tells it from the trial's other runs.
 
-    What matters comes first, for MLflow's table shows some twenty letters: ``sgdm #7``, ``sgdm #7 · confirm 123``, and
-    ``sgdm #7 · 2 epochs`` on a rung below the ``full`` horizon.
+    ``sgdm #7``, ``sgdm #7 · confirm · seed 123``, and ``sgdm #7 · 2 epochs`` on a rung below the ``full`` horizon. The
+    arm comes first because MLflow's table shows about twenty letters.
     """
     spec = record.spec
     words = [f"{spec.arm} #{spec.trial}"]
     if spec.phase is not Phase.EXPLORE:
-        words.append(f"{spec.phase.value} {spec.seed}")
+        words += [spec.phase.value, f"seed {spec.seed}"]
     if full is not None and spec.horizon != full:
         words.append(str(spec.horizon))
     return " · ".join(words)
@@ -111,7 +116,9 @@ def _run_status(record: RunRecord) -> str:
 
 def _tags(record: RunRecord, source: Source | None) -> dict[str, str]:
     spec, result = record.spec, record.result
-    lost = [f"{m.step}: {key}" for m in record.curve for key, value in m.values.items() if not math.isfinite(value)]
+    not_finite = [
+        f"{key} at step {m.step}" for m in record.curve for key, v in m.values.items() if not math.isfinite(v)
+    ]
     tags = {
         STUDY_TAG: spec.study,
         RUN_TAG: record.run_id,
@@ -131,16 +138,17 @@ def _tags(record: RunRecord, source: Source | None) -> dict[str, str]:
         tags["source"] = source.value
     if result is not None:
         tags["device"] = result.device
-        lost += [f"end: {key}" for key, value in _end_values(record) if not math.isfinite(value)]
+        not_finite += [f"{key} at the end" for key, value in _end_values(record) if not math.isfinite(value)]
         if result.reason:
             tags["reason"] = hide_secrets(result.reason)[:1000]
-    if lost:
-        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-        tags[NONFINITE_TAG] = f"not shown, at step {', '.join(lost[:_NAMED])}{more}"
+    if not_finite:
+        more = f" and {len(not_finite) - _NAMED} more" if len(not_finite) > _NAMED else ""
+        tags[NONFINITE_TAG] = f"NaN or infinite, so not shown: {', '.join(not_finite[:_NAMED])}{more}"
     return {key: value for key, value in tags.items() if value}
 
 
 def _run_note(record: RunRecord) -> str:
+    """The run's page in Markdown: its setting, why it ended early, and the end of its traceback."""
     lines = [f"`{told(record.spec.setting)}`"]
     if record.result is not None and record.result.reason:
         lines.append(f"**{record.result.outcome.value}**: {record.result.reason}")
@@ -158,13 +166,13 @@ def _params(record: RunRecord) -> dict[str, str]:
     params |= {f"schedule.{key}": value for key, value in setting.schedule.items()}
     params |= {f"training.{key}": value for key, value in setting.training.items()}
     params["horizon"] = str(record.spec.horizon)
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for key, value in params.items():
         name = clean(key)
-        while name in found:  # two patterns may differ only in what MLflow's names cannot hold
+        while name in texts:  # two patterns may differ only in letters that MLflow's names cannot have
             name += "_"
-        found[name] = str(value)
-    return found
+        texts[name] = str(value)
+    return texts
 
 
 def _end_values(record: RunRecord) -> Iterator[tuple[str, float]]:
@@ -177,7 +185,7 @@ def _end_values(record: RunRecord) -> Iterator[tuple[str, float]]:
 
 
 def _final(record: RunRecord, seconds: float) -> Iterator[Point]:
-    """What a run came to, all at step 0: that is how MLflow knows to draw bars instead of curves."""
+    """The final values, all at step 0, because MLflow draws a metric with one step as bars and not as a curve."""
     if record.result is None:
         return
     for key, value in _end_values(record):
@@ -186,7 +194,7 @@ def _final(record: RunRecord, seconds: float) -> Iterator[Point]:
 
 
 def curve_points(measurements: Iterable[Measurement]) -> Iterator[Point]:
-    """The finite values of measurements; a metric that is called like one of ours is shown as ``measured.<name>``."""
+    """Return the finite values of measurements; a metric with the name of one of ours becomes ``measured.<name>``."""
     for m in measurements:
         for name, value in m.values.items():
             if math.isfinite(value):
@@ -195,12 +203,12 @@ def curve_points(measurements: Iterable[Measurement]) -> Iterator[Point]:
 
 
 def study_points(metrics: Mapping[str, float], revision: int, seconds: float) -> list[Point]:
-    """What a study says of itself in numbers, as of a revision of the ledger, so many seconds after its start."""
+    """Return a study's finite numbers as points, at a revision of the ledger and seconds after the study's start."""
     return [Point(clean(key), value, revision, seconds) for key, value in metrics.items() if math.isfinite(value)]
 
 
 def clean(key: str) -> str:
-    """A name that MLflow takes.
+    """Return a key with the letters that MLflow allows, at most 250 of them.
 
     >>> clean("top-5 (%)"), clean("/loss")
     ('top-5 ___', 'loss')
@@ -209,12 +217,12 @@ def clean(key: str) -> str:
 
 
 def study_status(state: str, driven: bool) -> str:
-    """The parent run's status; an open study that nobody drives was interrupted, and can be resumed."""
+    """Return the parent run's status; an open study without a driver was interrupted, and can be resumed."""
     return _STUDY_STATUS.get(state) or ("RUNNING" if driven else "KILLED")
 
 
 def full_horizon(spec: Mapping[str, Any]) -> Horizon | None:
-    """The horizon that a stored study asks for.
+    """Return the full horizon of a stored spec; None if it names none.
 
     >>> full_horizon({"horizon": {"epochs": 18}})
     Horizon(amount=18, unit='epochs')
@@ -223,13 +231,13 @@ def full_horizon(spec: Mapping[str, Any]) -> Horizon | None:
 
 
 def study_params(spec: Mapping[str, Any]) -> dict[str, str]:
-    """What a study asks, as far as extending it cannot change it (MLflow's params are immutable)."""
+    """Return what a study asks for and an extension cannot change, because MLflow's params cannot change."""
     metric = spec.get("metric") or {}
-    found = {
+    params = {
         "workload": (spec.get("workload") or {}).get("path"),
         "metric": metric.get("name"),
         "direction": metric.get("direction"),
-        "horizon": ", ".join(f"{amount:g} {unit}" for unit, amount in (spec.get("horizon") or {}).items()),
+        "horizon": full_horizon(spec),
         "space": (spec.get("space") or {}).get("name"),
         "sampler": spec.get("sampler"),
         "fidelity": (spec.get("fidelity") or {}).get("kind"),
@@ -237,13 +245,13 @@ def study_params(spec: Mapping[str, Any]) -> dict[str, str]:
         "seed": spec.get("seed"),
         "executor": spec.get("executor"),
     }
-    return {key: str(value) for key, value in found.items() if value not in (None, "")}
+    return {key: str(value) for key, value in params.items() if value not in (None, "")}
 
 
 def study_tags(spec: Mapping[str, Any], state: str, reason: str) -> dict[str, str]:
-    """What a study asks and an extension may change, and where it stands."""
+    """Return what a study asks for and an extension may change, its state, and why it stopped."""
     budget = {f"budget.{key}": value for key, value in (spec.get("budget") or {}).items()}
-    found = {
+    tags = {
         **budget,
         "arms": ", ".join(spec.get("arms") or ()),
         "confirmation.seeds": (spec.get("confirmation") or {}).get("seeds"),
@@ -252,4 +260,4 @@ def study_tags(spec: Mapping[str, Any], state: str, reason: str) -> dict[str, st
         "phase": "study",
         "mlflow.source.name": "tuner",
     }
-    return {key: str(value) for key, value in found.items() if value not in (None, "")}
+    return {key: str(value) for key, value in tags.items() if value not in (None, "")}

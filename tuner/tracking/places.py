@@ -1,4 +1,4 @@
-"""Where MLflow's data and files are, from a tracking URI alone; nothing is opened or imported here."""
+"""Where MLflow keeps its data and its files, by the tracking URI; nothing is opened here."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _SQLITE = "sqlite:///"
 
 
 def is_server(uri: str) -> bool:
-    """Whether the URI is the address of an MLflow server, which keeps its files itself."""
+    """Return whether the URI is the address of an MLflow server, which keeps the files itself."""
     return urlsplit(uri).scheme in ("http", "https")
 
 
 def check(uri: str) -> str:
-    """Return the URI, with a SQLite file's path made absolute.
+    """Return the URI; a SQLite file's path becomes absolute.
 
     Raises:
-        InputError: MLflow cannot hold a study there.
+        InputError: the URI is neither a database nor a server.
 
     >>> check("http://127.0.0.1:5000")
     'http://127.0.0.1:5000'
@@ -44,7 +44,7 @@ twice.
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite URI; a relative one is taken from the working folder.
+    """Return the file of a SQLite URI, relative to the working folder; None for another URI.
 
     >>> sqlite_file("sqlite:////tmp/mlflow.db"), sqlite_file("http://host")
     (PosixPath('/tmp/mlflow.db'), None)
@@ -55,7 +55,10 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def artifact_folder(uri: str) -> Path | None:
-    """Where files attached to runs go: beside a SQLite file, else the working folder; None if a server has them."""
+    """Return the folder of files attached to runs: beside a SQLite file, else in the working folder.
+
+    None if a server keeps them.
+    """
     if is_server(uri):
         return None
     path = sqlite_file(uri)
@@ -63,7 +66,7 @@ def artifact_folder(uri: str) -> Path | None:
 
 
 def target(uri: str) -> str:
-    """The mirror's name in the ledger: the same for the same place, whatever the password.
+    """Return the mirror's name in the ledger: the same for the same place, whatever the password.
 
     >>> target("http://ann:old@host:5000") == target("http://ann:new@host:5000/")
     True

@@ -1,4 +1,4 @@
-"""Keeps secrets out of what a process writes to its log; knows nothing of what is logged."""
+"""Keeps passwords out of what a process writes to stdout and stderr."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLAIN = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
 
 
 def hide_secrets_in_output() -> None:
-    """From now on, blank passwords in everything that this process writes to stdout and stderr."""
+    """Replace, from now on, passwords in all that this process writes to stdout and stderr by ``***``."""
     secrets = known_secrets()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -24,19 +24,19 @@ def hide_secrets_in_output() -> None:
 
 
 def known_secrets() -> tuple[str, ...]:
-    """The passwords that the environment holds, as they are and as they stand in URLs; longest first."""
-    found = {os.environ.get(name, "") for name in _PLAIN}
+    """Return the passwords in the environment, plain and as URLs escape them, longest first."""
+    passwords = {os.environ.get(name, "") for name in _PLAIN}
     for name in _URLS:
         try:
             password = urlsplit(os.environ.get(name, "")).password or ""
         except ValueError:
             continue
-        found |= {password, unquote(password)}
-    return tuple(sorted((secret for secret in found if len(secret) > 3), key=len, reverse=True))
+        passwords |= {password, unquote(password)}
+    return tuple(sorted((password for password in passwords if len(password) > 3), key=len, reverse=True))
 
 
 class _Discreet(io.TextIOBase):
-    """A text stream that passes whole lines on, without secrets."""
+    """A text stream that passes on whole lines, without the secrets."""
 
     def __init__(self, stream: TextIO, secrets: tuple[str, ...]) -> None:
         self._stream, self._secrets, self._line = stream, secrets, ""
@@ -52,7 +52,7 @@ class _Discreet(io.TextIOBase):
         self._stream.flush()
 
     def close(self) -> None:
-        """Pass on a last line that lacks its end."""
+        """Pass on the last line, if it has no end."""
         if self._line:
             self._pass_on(self._line)
             self._line = ""

@@ -1,4 +1,4 @@
-"""Opens MLflow's web interface on a study's data; shows nothing itself."""
+"""Starts MLflow's web interface on a study's data."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LOOPBACK = "127.0.0.1"
 
 
 def ui_command(tracking_uri: str, host: str = LOOPBACK, port: int = 5000) -> list[str]:
-    """The command that serves the data of a database; its URI is in :func:`ui_environment`, for it may hold a password.
+    """Return the command that serves a database; its URI, which may hold a password, is in :func:`ui_environment`.
 
     >>> ui_command("sqlite:////data/mlflow.db", port=5001)[1:]
     ['-m', 'mlflow', 'server', '--default-artifact-root', 'file:///data/mlartifacts', '--host', '127.0.0.1', '--port', \
 '5001', '--workers', '1', '--uvicorn-opts', '--log-level warning']
     """
     folder = places.artifact_folder(places.check(tracking_uri))
-    assert folder is not None, "a server needs no second one"
+    assert folder is not None, "a server is opened, not started"
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--default-artifact-root", folder.as_uri()),
@@ -37,7 +37,7 @@ def ui_command(tracking_uri: str, host: str = LOOPBACK, port: int = 5000) -> lis
 
 
 def ui_environment(tracking_uri: str) -> dict[str, str]:
-    """The environment for :func:`ui_command`: where the data is, no telemetry, two processes instead of ten."""
+    """Return the environment for :func:`ui_command`: the data's URI, no telemetry, two processes instead of ten."""
     return {
         **os.environ,
         "MLFLOW_BACKEND_STORE_URI": places.check(tracking_uri),
@@ -49,10 +49,19 @@ def ui_environment(tracking_uri: str) -> dict[str, str]:
 
 
 def serve_ui(tracking_uri: str, host: str = LOOPBACK, port: int = 5000, say: Callable[[str], None] = print) -> int:
-    """Open MLflow: for a server say its address, for a database serve it until Ctrl-C. Returns the exit code.
+    """Say where MLflow's server is, or serve a database until Ctrl-C.
+
+    Args:
+        tracking_uri: a server's address or a database.
+        host: the address to serve a database at.
+        port: the port to serve it at.
+        say: receives one line with the address.
+
+    Returns:
+        The exit code.
 
     Raises:
-        InputError: there is no such data yet, or the port is taken.
+        InputError: the database does not exist, or the port cannot be used.
     """
     uri = places.check(tracking_uri)
     if places.is_server(uri):
@@ -61,8 +70,8 @@ def serve_ui(tracking_uri: str, host: str = LOOPBACK, port: int = 5000, say: Cal
     path = places.sqlite_file(uri)
     if path is not None and not path.is_file():
         raise InputError(
-            f"tracking is {tracking_uri!r}, and {path} does not exist; expected the MLflow data of a study. Stand in "
-            "the study's folder, name its data with --tracking, or run a study first."
+            f"tracking is {tracking_uri!r}, and {path} does not exist; expected the MLflow data of a study. Run "
+            "this in the study's folder, name its data with --tracking, or run a study first."
         )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -70,7 +79,7 @@ def serve_ui(tracking_uri: str, host: str = LOOPBACK, port: int = 5000, say: Cal
             probe.bind((host, port))
         except OSError as error:
             raise InputError(
-                f"--port is {port}: {host}:{port} cannot be used ({error.strerror}); expected a free one."
+                f"--port is {port}: {host}:{port} cannot be used ({error.strerror}); expected a free port."
             ) from None
     say(f"MLflow is at http://{host}:{port}/#/experiments?{TRAINING} in a few seconds (Ctrl-C stops it)")
     process = subprocess.Popen(ui_command(uri, host, port), env=ui_environment(uri))

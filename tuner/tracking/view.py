@@ -1,7 +1,7 @@
-"""The first look at a study in MLflow's web interface: which columns, which order, which colours; no data.
+"""How MLflow's web interface opens on a study: columns, order of runs, colours, links; no data.
 
-The columns travel in MLflow's *shared view*, a tag of the experiment. Its form is not documented (3.17 was read); a
-version that does not know it says so once and shows its own columns.
+The columns are in MLflow's *shared view*, a tag of the experiment. Its format is not documented; this is the one of
+MLflow 3.17. A version that does not know it says so once and shows its default columns.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ KEY = "tuner"
 VIEW_TAG = f"mlflow.sharedViewState.{KEY}"
 KIND_TAG = "mlflow.experimentKind"
 KIND = "custom_model_development"
-"""Spares the reader MLflow's question whether this is about training or about language models."""
+"""Answers MLflow's question whether the experiment is about training or about language models."""
 PRIMARY_TAG = "mlflow.experiment.primaryMetric.name"
 COLOR_TAG = "mlflow.runColor"
 TRAINING = "workflowType=machine_learning"
-"""Without it, MLflow 3.17 opens its pages for language models."""
+"""In a page's address: without it, MLflow 3.17 opens its pages for language models."""
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
 
 
 def color(arm: str, arms: Sequence[str]) -> str:
-    """An arm's colour in all charts (Okabe and Ito's, which colour-blind readers can tell apart).
+    """Return an arm's colour in all charts: one of Okabe and Ito's, which colour-blind readers can tell apart.
 
     >>> color("adamw", ["sgdm", "adamw"])
     '#D55E00'
@@ -36,7 +36,7 @@ def color(arm: str, arms: Sequence[str]) -> str:
 
 
 def shared_view(runs: Iterable[RunRecord], direction: str) -> str:
-    """The table of runs, best value first, with the settings that the study searched."""
+    """Return MLflow's view state: the table of runs, best value first, with the settings that the study searched."""
     runs = list(runs)
     settings = dict.fromkeys(key for run in runs for key in run.spec.setting.hyperparameters)
     options: dict[str, set[Scalar]] = {}
@@ -79,7 +79,7 @@ def shared_view(runs: Iterable[RunRecord], direction: str) -> str:
 
 
 def links(experiment: str, parent: str) -> str:
-    """Markdown that leads from a note to the study's other pages.
+    """Return Markdown with links from a note to the study's other pages.
 
     >>> links("1", "ab").splitlines()[-1].count("](#/experiments/1/runs")
     3

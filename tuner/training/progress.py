@@ -44,12 +44,11 @@ class Progress:
 
     def to_state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        rows = [(m.step, dict(m.values), m.train_seconds, m.eval_seconds) for m in self.measurements]
         return {
             "step": self.step,
             "train_seconds": self.train_seconds,
             "eval_seconds": self.eval_seconds,
-            "measurements": rows,
+            "measurements": [measurement.to_row() for measurement in self.measurements],
             "tests": dict(self.tests),
         }
 
@@ -57,5 +56,5 @@ class Progress:
         """Take over what ``to_state`` returned, and note where this attempt began."""
         self.step = self.resumed_at = state["step"]
         self.train_seconds, self.eval_seconds = state["train_seconds"], state["eval_seconds"]
-        self.measurements = [Measurement(*row) for row in state["measurements"]]
+        self.measurements = [Measurement.from_row(row) for row in state["measurements"]]
         self.tests = dict(state["tests"])

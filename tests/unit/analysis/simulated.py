@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tuner.analysis.statistics.power import judge
 from tuner.analysis.verdict.looks import looks_for
+from tuner.analysis.verdict.power import judge
 
 
 def simulate(draws: np.ndarray, alpha: float = 0.05, margin: float | None = None) -> dict[str, float]:
     """Judge arms by studies by seeds; return the shares of winner, tie, inconclusive, and of each arm as winner."""
     arms, _, seeds = draws.shape
-    found = judge(draws, looks_for(seeds, alpha), alpha, margin)
-    won = found.winner >= 0
-    shares = {"winner": won.mean(), "tie": found.tie.mean(), "inconclusive": (~won & ~found.tie).mean()}
-    return shares | {f"arm{arm}": (found.winner == arm).mean() for arm in range(arms)}
+    judged = judge(draws, looks_for(seeds, alpha), alpha, margin)
+    won = judged.winner >= 0
+    shares = {"winner": won.mean(), "tie": judged.tie.mean(), "inconclusive": (~won & ~judged.tie).mean()}
+    return shares | {f"arm{arm}": (judged.winner == arm).mean() for arm in range(arms)}

@@ -34,9 +34,9 @@ class TestExplored:
         book.runs[0] = replace(
             book.runs[0], spec=replace(book.runs[0].spec, horizon=replace(book.spec.horizon, amount=1))
         )
-        found = points_of(book.records)
-        assert [p.outcome for p in found["sgdm"]] == [Outcome.PRUNED, BAD, Outcome.FAILED]
-        assert found["adamw"][0].value == 0.5
+        points = points_of(book.records)
+        assert [p.outcome for p in points["sgdm"]] == [Outcome.PRUNED, BAD, Outcome.FAILED]
+        assert points["adamw"][0].value == 0.5
 
     def test_scores_point_up_and_leave_out_what_tells_nothing(self) -> None:
         points = [point(0, 0.3), point(1, BAD), point(2, Outcome.PRUNED)]
@@ -80,7 +80,7 @@ class TestTuningCurves:
         [
             ((0.1, 0.2, 0.3), Source.RANDOM, "at least 4"),
             ((0.1, 0.2, 0.3, 0.4), Source.MODEL, "0 independent"),
-            ((0.1, 0.2, 0.3, 0.4, Outcome.PRUNED), Source.SOBOL, "selected"),
+            ((0.1, 0.2, 0.3, 0.4, Outcome.PRUNED), Source.SOBOL, "chosen by early results"),
             ((BAD, BAD, BAD, BAD), Source.SOBOL, "all 4 independent trials diverged"),
         ],
     )
@@ -99,12 +99,12 @@ class TestSensitivity:
         rates = [1e-4, 1e-3, 1e-2, 1e-1, 0.5, 0.9]
         values: list[float | Outcome] = [0.5, 0.90, 0.95, 0.91, 0.2, BAD]
         points = [point(i, v, rate=r) for i, (r, v) in enumerate(zip(rates, values, strict=True))]
-        found = sensitivity("a", RATE, points, 1, 0.06)
-        assert (found.low, found.high, found.best, found.good, found.n) == (1e-3, 1e-1, 1e-2, 3, 5)
-        assert found.decades == pytest.approx(2.0)
-        assert found.searched == pytest.approx(5.0)
-        assert found.cliff == pytest.approx(math.log10(90))
-        assert "decades above the best rate" in in_words(found)
+        row = sensitivity("a", RATE, points, 1, 0.06)
+        assert (row.low, row.high, row.best, row.good, row.n) == (1e-3, 1e-1, 1e-2, 3, 5)
+        assert row.decades == pytest.approx(2.0)
+        assert row.searched == pytest.approx(5.0)
+        assert row.cliff == pytest.approx(math.log10(90))
+        assert "decades above the best rate" in in_words(row)
 
     def test_without_a_smallest_effect_a_tenth_of_the_spread(self) -> None:
         points = [point(i, v, rate=10.0 ** -(i + 1)) for i, v in enumerate((0.0, 0.5, 1.0, 0.96, 0.0))]
@@ -129,11 +129,11 @@ class TestImportance:
 
     def test_what_decides_stands_out_and_the_rest_does_not(self) -> None:
         book, rows = self.rows(40)
-        found = importance(book.spec.space.arm("adamw"), rows)
-        assert [share.name for share in found.shares] == ["learning_rate", "weight_decay"]
-        assert [share.stands_out for share in found.shares] == [True, False]
-        assert sum(share.share for share in found.shares) == pytest.approx(1.0)
-        assert importance(book.spec.space.arm("adamw"), rows) == found
+        row = importance(book.spec.space.arm("adamw"), rows)
+        assert [share.name for share in row.shares] == ["learning_rate", "weight_decay"]
+        assert [share.stands_out for share in row.shares] == [True, False]
+        assert sum(share.share for share in row.shares) == pytest.approx(1.0)
+        assert importance(book.spec.space.arm("adamw"), rows) == row
 
     def test_reasons(self) -> None:
         book, rows = self.rows(FEWEST)
@@ -152,8 +152,8 @@ def test_edges_name_the_side_of_each_finalist() -> None:
     book = Book(make_spec()).search({"sgdm": (0.5, 0.9), "adamw": (0.5, 0.9)})
     at = {"sgdm": {"effective_learning_rate": 90.0}, "adamw": {"learning_rate": 1.1e-5, "weight_decay": 0.01}}
     trials = [replace(t, coordinates=at[t.arm]) for t in book.trials]
-    found = edges(StudyRecords.of(book.spec, trials, ()), {"sgdm": 1, "adamw": 1})
-    assert [(e.arm, e.dimension.name, e.side) for e in found] == [
+    touched = edges(StudyRecords.of(book.spec, trials, ()), {"sgdm": 1, "adamw": 1})
+    assert [(e.arm, e.dimension.name, e.side) for e in touched] == [
         ("sgdm", "effective_learning_rate", "upper"),
         ("adamw", "learning_rate", "lower"),
     ]

@@ -117,7 +117,7 @@ class TestWhatIsSaid:
         ]
         assert len(texts) == 1
         assert texts[0].startswith("learning_rate of adamw was widened at its upper end from 0.01 to 0.1, because ")
-        assert texts[0].endswith("Every arm got 2 more full runs' worth.")
+        assert texts[0].endswith("Every arm got 2 more full runs.")
 
     def test_twice_is_one_sentence(self) -> None:
         first = asked(searched(make(), {"adamw": {"learning_rate": 9e-3}}))

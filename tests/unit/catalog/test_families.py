@@ -4,10 +4,36 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from tuner.catalog.families import CAMPS, FAMILIES, HORIZON, ONE_RATE, SWITCH, Search, family, is_family
+from tuner.catalog.families import (
+    CAMPS,
+    FAMILIES,
+    HORIZON,
+    ONE_RATE,
+    PARTNER,
+    SWITCH,
+    Family,
+    Search,
+    family,
+    is_family,
+    unknown,
+)
+from tuner.catalog.families.optimizer_class import (
+    DECOUPLED,
+    FOREACH,
+    FUSED,
+    L2,
+    OnlyWith,
+    OptimizerClass,
+    Options,
+    TimmOptimizer,
+    TotalSteps,
+    Whole,
+    arguments,
+)
 from tuner.catalog.schedules import SCHEDULES, Schedule
 from tuner.core.errors import InputError
 
@@ -27,11 +53,101 @@ def test_every_row_is_whole(name: str) -> None:
     assert row.formula
     assert row.default_source
     assert row.momentum is None or row.momentum in names
-    assert row.needs <= {SWITCH, ONE_RATE, HORIZON}
+    assert row.needs <= {SWITCH, ONE_RATE, HORIZON, PARTNER}
     kind = Schedule.of(row.default.schedule).kind.name
     assert kind == ("constant" if SWITCH in row.needs else "cosine")
     assert row.schedules is None or (set(row.schedules) <= set(SCHEDULES) and kind in row.schedules)
     assert (row.schedules is None) == (SWITCH not in row.needs)
+
+
+def lacking(row: Family) -> list[str]:
+    """What whoever adds a row still has to say in it, in words."""
+    names, of = {h.name for h in row.hyperparameters}, row.optimizer
+    tables: list[tuple[str, Options]] = [("optimizer.options", of.options), ("optimizer.decoupling", of.decoupling)]
+    tables += [("timm.arguments", row.timm.arguments)] if row.timm else []
+    tables += [("trainer.arguments", row.trainer.arguments)] if row.trainer and row.trainer.arguments else []
+    said = [] if re.fullmatch(r"[a-z_.]+:[A-Za-z]+", of.path) else ["optimizer.path: expected 'module:Class'"]
+    said += [] if of.weight_decay in (L2, DECOUPLED) else ["optimizer.weight_decay: expected L2 or DECOUPLED"]
+    said += [] if of.step in (FUSED, FOREACH, "") else ["optimizer.step: expected FUSED, FOREACH or ''"]
+    if of.weight_decay == DECOUPLED and DECOUPLED not in names:
+        said.append("hyperparameters: weight_decay, since the class decays decoupled")
+    for place, options in tables:
+        read = {name for option in options.values() for name in read_by(option)}
+        said += [f"{place}: the family has no hyperparameter {name!r}" for name in sorted(read - names)]
+        said += [f"{place}: {name} belongs to the param groups" for name in ("lr", "weight_decay") if name in options]
+    if TotalSteps() in of.options.values() and HORIZON not in row.needs:
+        said.append("needs: HORIZON, since an argument takes the horizon")
+    said += [] if row.formula and row.source and row.default_source else ["formula, source or default_source"]
+    return said
+
+
+def read_by(option: object) -> tuple[str, ...]:
+    match option:
+        case str():
+            return (option,)
+        case tuple():
+            return option
+        case Whole() | OnlyWith():
+            return (option.name,)
+    return ()
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_a_row_lacks_nothing_that_its_builder_and_its_exports_read(name: str) -> None:
+    assert lacking(family(name)) == []
+
+
+def test_what_a_row_lacks_is_named() -> None:
+    of = OptimizerClass("torch.optim.Adam", {"betas": ("beta1", "beta9"), "lr": 0.1, "t": TotalSteps()}, "decay", "f")
+    timm = TimmOptimizer("adam", {"k": Whole("every")})
+    assert lacking(replace(family("adam"), optimizer=of, timm=timm, formula="")) == [
+        "optimizer.path: expected 'module:Class'",
+        "optimizer.weight_decay: expected L2 or DECOUPLED",
+        "optimizer.step: expected FUSED, FOREACH or ''",
+        "optimizer.options: the family has no hyperparameter 'beta9'",
+        "optimizer.options: lr belongs to the param groups",
+        "timm.arguments: the family has no hyperparameter 'every'",
+        "needs: HORIZON, since an argument takes the horizon",
+        "formula, source or default_source",
+    ]
+
+
+def test_a_class_that_decays_decoupled_needs_the_hyperparameter() -> None:
+    of = replace(family("adam").optimizer, weight_decay=DECOUPLED)
+    assert lacking(replace(family("adam"), optimizer=of)) == [
+        "hyperparameters: weight_decay, since the class decays decoupled"
+    ]
+
+
+def test_arguments_come_from_hyperparameters_constants_and_the_horizon() -> None:
+    options: Options = {
+        "betas": ("beta1", "beta2"),
+        "eps": "eps",
+        "k": Whole("every"),
+        "nesterov": OnlyWith("momentum", True),
+        "momentum": OnlyWith("momentum"),
+        "total": TotalSteps(),
+        "capturable": False,
+        "bound": None,
+    }
+    values = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "every": 3.0, "momentum": 0.0, "unused": 1.0}
+    given = arguments(options, values, 77)
+    assert given == {"betas": (0.9, 0.99), "eps": 1e-8, "k": 3, "total": 77, "capturable": False, "bound": None}
+    assert list(given) == ["betas", "eps", "k", "total", "capturable", "bound"]
+    assert type(given["k"]) is int
+    assert arguments(options, {**values, "momentum": 0.5}, 77) == {**given, "nesterov": True, "momentum": 0.5}
+
+
+def test_an_optimizer_that_only_recorded_runs_name_has_no_class() -> None:
+    row = unknown("their-own")
+    assert (row.optimizer.path, row.optimizer.module, row.timm, row.trainer) == ("", "", None, None)
+    assert not row.has_momentum
+
+
+def test_a_family_that_looks_ahead_has_the_class_of_its_base_and_no_name_in_trainer() -> None:
+    row = family("lookahead-sgdm")
+    assert row.looks_ahead
+    assert (row.optimizer, row.timm, row.trainer) == (family("sgdm").optimizer, family("sgdm").timm, None)
 
 
 @pytest.mark.parametrize("name", WALK)

@@ -6,38 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from command_line import STUDY, tuner
 
 from tuner.catalog.families import FAMILIES
 from tuner.catalog.schedules import SCHEDULES
-from tuner.cli import main
-
-STUDY = """\
-study: toy
-workload: tuner.training.workloads.toy:ToyQuadratic
-horizon: {steps: 4}
-space: quick
-arms: [sgdm, adamw]
-budget: {trials_per_arm: 2}
-confirmation: {seeds: 2}
-executor: local
-"""
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TUNER_STORAGE", raising=False)
+def folder(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TUNER_TRACKING", "none")
     monkeypatch.setenv("COLUMNS", "160")
-    (tmp_path / "study.yaml").write_text(STUDY)
-    return tmp_path
-
-
-def tuner(command: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, command.split())
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
+    (working_folder / "study.yaml").write_text(STUDY)
+    return working_folder
 
 
 def test_a_study_from_its_file_to_its_recommendation(folder: Path) -> None:

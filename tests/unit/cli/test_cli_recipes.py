@@ -5,41 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import command_line
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from command_line import tuner
 
-from tuner.cli import main
 from tuner.config.documents import parse_yaml
 from tuner.config.shipped import recipe_names
 from tuner.config.spec import read_spec
 
 BUILT_IN = "tuner.training.workloads."
-STUDY = """\
-study: toy
-workload: tuner.training.workloads.toy:ToyQuadratic
-horizon: {steps: 4}
-space: quick
-arms: [sgdm, adamw]
-budget: {trials_per_arm: 4}
-confirmation: {seeds: 2}
-executor: local
-"""
+STUDY = command_line.STUDY.replace("trials_per_arm: 2", "trials_per_arm: 4")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TUNER_STORAGE", raising=False)
+def folder(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TUNER_TRACKING", "none")
     monkeypatch.setenv("COLUMNS", "200")
-    return tmp_path
-
-
-def tuner(*command: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [word for part in command for word in part.split(" ", 2)])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
+    return working_folder
 
 
 def test_the_book() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from generators.optimizers import markdown
 
 from tuner.catalog.families import FAMILIES
@@ -15,12 +14,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "optimizers.md"
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return markdown()
-    finally:
-        torch.set_num_threads(threads)
+    return markdown()
 
 
 def test_the_file_is_what_the_table_gives(text: str) -> None:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import command_line
 import pytest
-from click.testing import CliRunner
+from command_line import STUDY
 from generators.exports import markdown
 
 from exports.programs import a_setting
-from tuner.cli import main
 from tuner.core.errors import InputError
 from tuner.core.records import Horizon, Setting
 from tuner.exports import TARGETS, export
-
-STUDY = """\
-study: toy
-workload: tuner.training.workloads.toy:ToyQuadratic
-horizon: {steps: 4}
-space: quick
-arms: [sgdm, adamw]
-budget: {trials_per_arm: 1}
-confirmation: {seeds: 2}
-executor: local
-"""
 
 
 @pytest.mark.parametrize("to", TARGETS)
@@ -55,16 +44,12 @@ def test_the_page_is_what_the_code_writes() -> None:
     assert page.read_text(encoding="utf-8") == markdown(), "docs/exports.md is stale: run python docs/generate.py"
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TUNER_STORAGE", raising=False)
+def test_the_command(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNER_TRACKING", "none")
-    (tmp_path / "study.yaml").write_text(STUDY)
+    (working_folder / "study.yaml").write_text(STUDY.replace("trials_per_arm: 2", "trials_per_arm: 1"))
 
     def tuner(command: str, code: int = 0) -> str:
-        result = CliRunner().invoke(main, command.split())
-        assert result.exit_code == code, (result.output, result.exception)
-        return result.output
+        return command_line.tuner(command, code=code).output
 
     tuner("run study.yaml")
     for to in TARGETS:
@@ -75,7 +60,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "total_steps=900" in text
     assert "AdamW(" in text
     assert tuner("export toy --to yaml --out found.yaml") == "Written: found.yaml\n"
-    assert "current:" in (tmp_path / "found.yaml").read_text()
+    assert "current:" in (working_folder / "found.yaml").read_text()
     assert "counts epochs" in tuner("export toy --to timm", 2)
     assert "expected one of torch" in tuner("export toy --to jax", 2)
     assert "no arm 'lion'" in tuner("export toy --to torch --arm lion", 2)

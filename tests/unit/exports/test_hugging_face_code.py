@@ -116,7 +116,7 @@ def test_a_trainer_trains_to_the_same_weights(name: str, tmp_path: Path) -> None
     schedule, top = Schedule.of(setting.schedule), max(rates)
     wanted = [schedule.multipliers(step, STEPS).lr for step in range(STEPS)]
     assert [rate / top for rate in rates] == pytest.approx([lr / max(wanted) for lr in wanted], rel=1e-6)
-    torch.testing.assert_close(weights(model), weights(trained_by_us(setting)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(weights(model), weights(trained_by_us(setting)), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", NAMED)

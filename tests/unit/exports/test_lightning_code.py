@@ -78,7 +78,7 @@ def test_a_module_trains_to_the_same_weights(name: str, tmp_path: Path) -> None:
     setting = CASES[name]
     count = STEPS * int(setting.training.get("accumulation", 1))
     model, _ = fitted(module_of(exported(setting, "lightning").text), tmp_path, count)
-    torch.testing.assert_close(weights(model), weights(trained_by_us(setting)), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(weights(model), weights(trained_by_us(setting)), rtol=1e-9, atol=1e-9)
 
 
 def test_a_horizon_in_epochs_is_timed_by_the_trainer(tmp_path: Path) -> None:

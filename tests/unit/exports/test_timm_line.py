@@ -21,12 +21,12 @@ from tuner.catalog.schedules import SCHEDULES, Schedule
 from tuner.core.errors import InputError
 from tuner.core.records import Horizon, Setting
 from tuner.exports import export
-from tuner.exports.timm_line import _NAMES
 
 if importlib.util.find_spec("timm") is None:
     pytest.skip("timm is not installed", allow_module_level=True)
 
 EPOCHS, UPDATES = 10, 2
+NAMED = [name for name, row in FAMILIES.items() if row.timm and not row.looks_ahead]
 UNSCHEDULED = ("inverse-sqrt", "onecycle", "cyclical", "plateau")
 OTHERWISE = ("exponential", "multistep")
 
@@ -119,7 +119,7 @@ def rates(timm: Any, setting: Setting) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("name", NAMED)
 def test_a_family_trains_to_the_same_weights(timm: Any, name: str) -> None:
     known = FAMILIES[name].default.hyperparameters
     later = name in ("nag", "amsgrad", "nadam", "radam") or known.get("weight_decay")
@@ -133,7 +133,7 @@ def test_a_family_trains_to_the_same_weights(timm: Any, name: str) -> None:
         loss_of(model, next(source)).backward()
         optimizer.step()
     ours = weights(trained_by_us(setting, EPOCHS * UPDATES, Flat))
-    torch.testing.assert_close(weights(model), ours, rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(weights(model), ours, rtol=1e-7, atol=1e-7)  # its eps of Lamb stands elsewhere
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.2])
@@ -168,7 +168,7 @@ def test_a_schedule_that_train_py_lacks_is_refused(kind: str) -> None:
         export(a_setting("sgdm", {"kind": kind}), "timm", horizon=Horizon(EPOCHS, "epochs"))
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name.removeprefix("lookahead-") not in _NAMES])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name.removeprefix("lookahead-") not in NAMED])
 def test_a_family_that_timm_lacks_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="Export it to torch"):
         export(a_setting(name, {"kind": "constant"}), "timm", horizon=Horizon(EPOCHS, "epochs"))

@@ -11,6 +11,7 @@ import torch
 from exports.programs import (
     STEPS,
     Net,
+    Single,
     a_setting,
     batches,
     exported,
@@ -62,11 +63,11 @@ RECIPES: dict[str, dict[str, Scalar]] = {
 }
 
 
-def compare(setting: Setting, tolerance: float = 1e-6) -> None:
+def compare(setting: Setting, kind: type[Net] = Net, tolerance: float = 1e-9) -> None:
     program = module_of(exported(setting, "torch").text)
-    ours, theirs = weights(trained_by_us(setting)), weights(program["train"](Net(), batches(), loss_of))
+    ours, theirs = weights(trained_by_us(setting, kind_of=kind)), weights(program["train"](kind(), batches(), loss_of))
     torch.testing.assert_close(theirs, ours, rtol=tolerance, atol=tolerance)
-    assert not torch.equal(ours, weights(Net()))
+    assert not torch.equal(ours, weights(kind()))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES_TRIED, ids=lambda s: str(s["kind"]))
@@ -90,8 +91,8 @@ def test_both_kinds_of_decay_are_those_of_the_study(name: str, l2: float) -> Non
 @pytest.mark.parametrize("name", ["sgdm", "adamw", "amsbound", "muon", "nag"])
 def test_the_training_options_is_in_the_program(name: str, training: str) -> None:
     values = {"weight_decay": 0.1} if name == "nag" else {}
-    tolerance = 1e-3 if "float16" in training else 1e-6
-    compare(a_setting(name, training=RECIPES[training], **values), tolerance)
+    kind, tolerance = (Single, 1e-3) if "float16" in training else (Net, 1e-9)
+    compare(a_setting(name, training=RECIPES[training], **values), kind, tolerance)
 
 
 @pytest.mark.parametrize("name", [LOOKAHEAD + "lion", "swats", "schedule-free-adamw", "soap"])

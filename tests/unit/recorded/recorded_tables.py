@@ -1,4 +1,4 @@
-"""Tables of recorded runs as tests write them: lists of rows, put into CSV."""
+"""Tables of recorded runs for tests: rows as dicts, written as CSV, and the evidence that follows from them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def row(run_id: str, arm: str, seed: int, value: Any, phase: str = "confirm", **
 
 
 def confirmed(values: Mapping[str, Sequence[Any]], **more: Any) -> Rows:
-    """One setting per arm, confirmed on seeds from 100; None is no row, a text the outcome of a run without a value."""
+    """One setting per arm, confirmed on seeds from 100; None skips a seed, a text is an outcome without a value."""
     rows = []
-    for arm, found in values.items():
-        for i, value in enumerate(found):
+    for arm, scores in values.items():
+        for i, value in enumerate(scores):
             if isinstance(value, str):
                 rows.append(row(f"{arm}-c{i}", arm, 100 + i, "", outcome=value, **more))
             elif value is not None:
@@ -38,13 +38,13 @@ def explored(values: Mapping[str, Sequence[Any]], **more: Any) -> Rows:
     """Settings lr = 1, 2, ... of each arm with seed 1."""
     return [
         row(f"{arm}-e{i}", arm, 1, value, "explore", **{"param.lr": i + 1, **more})
-        for arm, found in values.items()
-        for i, value in enumerate(found)
+        for arm, scores in values.items()
+        for i, value in enumerate(scores)
     ]
 
 
 def text(rows: Rows, columns: Sequence[str] | None = None) -> str:
-    names = list(columns or dict.fromkeys(name for found in rows for name in found))
+    names = list(columns or dict.fromkeys(name for cells in rows for name in cells))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n", restval="")
     writer.writeheader()
@@ -63,10 +63,10 @@ def studies(folder: Path, rows: Rows, columns: Sequence[str] | None = None, **op
 
 
 def answer(folder: Path, rows: Rows, **options: Any) -> Evidence:
-    found = answers(folder, rows, **options)
-    assert len(found) == 1
-    assert isinstance(found[0], Evidence)
-    return found[0]
+    answered = answers(folder, rows, **options)
+    assert len(answered) == 1
+    assert isinstance(answered[0], Evidence)
+    return answered[0]
 
 
 def answers(folder: Path, rows: Rows, **options: Any) -> list[Evidence | Nothing]:

@@ -1,4 +1,4 @@
-"""Recorded runs as evidence: who stands for an arm, what counts as a pair, and what must never change an answer."""
+"""Recorded runs as evidence: finalists, pairs of seeds, and what must not change an answer."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class TestContract:
     )
     def test_every_key_is_there_and_every_number_is_finite(self, tmp_path: Path, rows: Rows) -> None:
         text = json.dumps(document(answers(tmp_path, rows)), allow_nan=False)
-        found = json.loads(text)
-        assert found["schema_version"] == 1
-        (study,) = found["studies"]
+        parsed = json.loads(text)
+        assert parsed["schema_version"] == 1
+        (study,) = parsed["studies"]
         for part, keys in KEYS.items():
             where = study[part] if part else study
             for item in where if isinstance(where, list) else [where]:
@@ -51,18 +51,18 @@ class TestContract:
     def test_studies_in_order_of_name(self, tmp_path: Path) -> None:
         rows = [{**r, "run_id": f"{s}{r['run_id']}", "study": s} for s in ("z", "m") for r in confirmed(CLEAR)]
         rows += explored({"a": ["nan", "nan"]}, study="barren", outcome="diverged")
-        found = answers(tmp_path, rows)
-        assert [x.study for x in found] == ["barren", "m", "z"]
-        assert isinstance(found[0], Nothing)
-        assert "2 diverged" in found[0].reason
-        assert found[0].arms[0].n_diverged == 2
+        answered = answers(tmp_path, rows)
+        assert [x.study for x in answered] == ["barren", "m", "z"]
+        assert isinstance(answered[0], Nothing)
+        assert "2 diverged" in answered[0].reason
+        assert answered[0].arms[0].n_diverged == 2
 
     def test_families_that_are_known_and_that_are_not(self, tmp_path: Path) -> None:
         rows = confirmed({"adamw": CLEAR["a"], "mine": CLEAR["b"]}, schedule="their-own", **{"param.lr": 0.1})
-        found = answer(tmp_path, rows).study_json()
-        assert found["verdict"]["camp"] == "adam"
-        assert found["recommended"]["schedule"] == {"kind": "their-own"}
-        assert {arm["arm"]: (arm["camp"], arm["state_bytes_per_param"]) for arm in found["arms"]} == {
+        study = answer(tmp_path, rows).study_json()
+        assert study["verdict"]["camp"] == "adam"
+        assert study["recommended"]["schedule"] == {"kind": "their-own"}
+        assert {arm["arm"]: (arm["camp"], arm["state_bytes_per_param"]) for arm in study["arms"]} == {
             "adamw": ("adam", 8.0),
             "mine": (None, None),
         }
@@ -70,18 +70,18 @@ class TestContract:
         assert (other["verdict"]["arm"], other["verdict"]["camp"], other["recommended"]["camp"]) == ("mine", None, None)
 
     def test_one_look_at_alpha(self, tmp_path: Path) -> None:
-        found = answer(tmp_path, confirmed(CLEAR), alpha=0.1)
-        assert [(look.seeds, look.level, look.interim) for look in found.looks] == [(8, 0.1, False)]
+        evidence = answer(tmp_path, confirmed(CLEAR), alpha=0.1)
+        assert [(look.seeds, look.level, look.interim) for look in evidence.looks] == [(8, 0.1, False)]
 
     def test_one_arm_is_inconclusive_to_programs(self, tmp_path: Path) -> None:
-        found = answer(tmp_path, confirmed({"a": CLEAR["a"]})).study_json()["verdict"]
-        assert (found["kind"], found["seeds_needed"]) == ("inconclusive", None)
-        assert found["reason"]
+        verdict_json = answer(tmp_path, confirmed({"a": CLEAR["a"]})).study_json()["verdict"]
+        assert (verdict_json["kind"], verdict_json["seeds_needed"]) == ("inconclusive", None)
+        assert verdict_json["reason"]
 
     def test_a_tie_recommends(self, tmp_path: Path) -> None:
         near = [v + 0.0002 * (i % 2) - 0.00005 for i, v in enumerate(CLEAR["a"])]
-        found = answer(tmp_path, confirmed({"sgdm": CLEAR["a"], "adamw": near}), min_effect=0.01)
-        assert (found.verdict.kind, found.arm) == ("tie", "sgdm")
+        evidence = answer(tmp_path, confirmed({"sgdm": CLEAR["a"], "adamw": near}), min_effect=0.01)
+        assert (evidence.verdict.kind, evidence.arm) == ("tie", "sgdm")
         unknown = answer(tmp_path, confirmed({"x": CLEAR["a"], "y": near}), min_effect=0.01)
         assert (unknown.verdict.kind, unknown.arm) == ("tie", "y")
         assert "cheapest" not in unknown.verdict.sentence
@@ -90,90 +90,94 @@ class TestContract:
 class TestPairs:
     def test_a_diverged_failed_or_pruned_run_loses_its_pair_a_lost_one_is_missing(self, tmp_path: Path) -> None:
         for outcome, pairs in (("diverged", 8), ("failed", 8), ("pruned", 8), ("lost", 7)):
-            found = answer(tmp_path, confirmed({**CLEAR, "a": [*CLEAR["a"][:7], outcome]})).pairs[0]
-            assert (found.n_pairs, found.prob_a_better) == (pairs, 7 / pairs)
+            pair = answer(tmp_path, confirmed({**CLEAR, "a": [*CLEAR["a"][:7], outcome]})).pairs[0]
+            assert (pair.n_pairs, pair.prob_a_better) == (pairs, 7 / pairs)
 
     def test_arms_with_other_seeds(self, tmp_path: Path) -> None:
-        found = answer(tmp_path, confirmed({**CLEAR, "c": [None, None, *CLEAR["b"][2:]]}))
-        assert {(p.a, p.b): p.n_pairs for p in found.pairs} == {("a", "b"): 8, ("a", "c"): 6, ("b", "c"): 6}
-        assert found.verdict.arm == "a"
-        assert "unshared_seeds" in codes(found)
+        evidence = answer(tmp_path, confirmed({**CLEAR, "c": [None, None, *CLEAR["b"][2:]]}))
+        assert {(p.a, p.b): p.n_pairs for p in evidence.pairs} == {("a", "b"): 8, ("a", "c"): 6, ("b", "c"): 6}
+        assert evidence.verdict.arm == "a"
+        assert "unshared_seeds" in codes(evidence)
 
     def test_no_seed_in_common(self, tmp_path: Path) -> None:
-        found = answer(tmp_path, confirmed({"a": [0.9, 0.9, None, None], "b": [None, None, 0.1, 0.1]}))
-        assert (found.verdict.kind, found.pairs[0].n_pairs, found.pairs[0].difference) == ("inconclusive", 0, None)
-        assert {"few_seeds", "unshared_seeds"} <= codes(found)
+        evidence = answer(tmp_path, confirmed({"a": [0.9, 0.9, None, None], "b": [None, None, 0.1, 0.1]}))
+        assert (evidence.verdict.kind, evidence.pairs[0].n_pairs, evidence.pairs[0].difference) == (
+            "inconclusive",
+            0,
+            None,
+        )
+        assert {"few_seeds", "unshared_seeds"} <= codes(evidence)
 
     def test_everything_diverged_in_the_confirmation(self, tmp_path: Path) -> None:
         rows = explored({"a": [0.5], "b": [0.4]}) + confirmed(dict.fromkeys("ab", ["diverged"] * 8), **{"param.lr": 1})
-        found = answer(tmp_path, rows)
-        assert found.verdict.kind == "inconclusive"
-        assert "diverged or failed" in found.verdict.reason
-        assert (found.arm, found.why) == ("a", "it leads in the search")
-        assert [arm.mean for arm in found.arms] == [None, None]
+        evidence = answer(tmp_path, rows)
+        assert evidence.verdict.kind == "inconclusive"
+        assert "diverged or failed" in evidence.verdict.reason
+        assert (evidence.arm, evidence.why) == ("a", "it leads in the search")
+        assert [arm.mean for arm in evidence.arms] == [None, None]
 
     def test_a_huge_value_leaves_plain_json(self, tmp_path: Path) -> None:
-        found = answer(tmp_path, confirmed({**CLEAR, "b": [*CLEAR["b"][:7], 1e155]}))
-        assert found.min_effect is not None
-        assert found.min_effect < 1.0, "one run far out is not the noise between seeds"
-        json.dumps(found.to_json(), allow_nan=False)
+        evidence = answer(tmp_path, confirmed({**CLEAR, "b": [*CLEAR["b"][:7], 1e155]}))
+        assert evidence.min_effect is not None
+        assert evidence.min_effect < 1.0, "one run far out is not the noise between seeds"
+        json.dumps(evidence.to_json(), allow_nan=False)
 
     @pytest.mark.parametrize("late", [True, False])
     def test_the_retry_of_a_lost_run_counts_wherever_it_stands(self, tmp_path: Path, late: bool) -> None:
         rows = explored({"a": [0.5], "b": [0.4]}) + confirmed(CLEAR, **{"param.lr": 1})
         lost = [{**r, "run_id": r["run_id"] + "-lost", "value": "", "outcome": "lost"} for r in rows[:5]]
-        found = answer(tmp_path, lost + rows if late else rows + lost)
+        evidence = answer(tmp_path, lost + rows if late else rows + lost)
         plain = answer(tmp_path, rows)
-        assert (found.verdict, found.pairs, found.expected) == (plain.verdict, plain.pairs, plain.expected)
-        assert sum(arm.n_lost for arm in found.arms) == 5
+        assert (evidence.verdict, evidence.pairs, evidence.expected) == (plain.verdict, plain.pairs, plain.expected)
+        assert sum(arm.n_lost for arm in evidence.arms) == 5
 
 
 class TestFinalists:
     def test_the_confirmed_setting_and_not_the_best_of_the_search(self, tmp_path: Path) -> None:
         rows = explored({"a": [0.99, 0.5], "b": [0.9, 0.4]}) + confirmed(CLEAR, **{"param.lr": 2})
-        found = answer(tmp_path, rows)
-        assert [arm.best.hyperparameters if arm.best else None for arm in found.arms] == [{"lr": 2}] * 2
-        assert [arm.best_value for arm in found.arms] == [0.5, 0.4]
+        evidence = answer(tmp_path, rows)
+        assert [arm.best.hyperparameters if arm.best else None for arm in evidence.arms] == [{"lr": 2}] * 2
+        assert [arm.best_value for arm in evidence.arms] == [0.5, 0.4]
 
     def test_of_several_the_one_that_was_best_before(self, tmp_path: Path) -> None:
         other = [row(f"a-o{i}", "a", 100 + i, 0.99, **{"param.lr": 1}) for i in range(9)]
         rows = explored({"a": [0.5, 0.6], "b": [0.4, 0.3]}) + confirmed(CLEAR, **{"param.lr": 2}) + other
-        found = answer(tmp_path, rows)
-        assert found.setting.hyperparameters == {"lr": 2}
-        assert "several_confirmed" in codes(found)
+        evidence = answer(tmp_path, rows)
+        assert evidence.setting.hyperparameters == {"lr": 2}
+        assert "several_confirmed" in codes(evidence)
 
     def test_without_a_search_the_one_with_most_seeds(self, tmp_path: Path) -> None:
         other = [row(f"a-o{i}", "a", 100 + i, 0.99, **{"param.lr": 1}) for i in range(3)]
-        found = answer(tmp_path, confirmed(CLEAR, **{"param.lr": 2}) + other)
-        assert found.setting.hyperparameters == {"lr": 2}
-        assert "search_not_recorded" in codes(found)
+        evidence = answer(tmp_path, confirmed(CLEAR, **{"param.lr": 2}) + other)
+        assert evidence.setting.hyperparameters == {"lr": 2}
+        assert "search_not_recorded" in codes(evidence)
 
     def test_an_arm_that_was_not_confirmed_does_not_take_part(self, tmp_path: Path) -> None:
-        found = answer(tmp_path, explored({"c": [0.999]}) + confirmed(CLEAR))
-        assert found.verdict.arm == "a"
-        (caveat,) = [c for c in found.caveats if c.code == "arm_not_confirmed"]
+        evidence = answer(tmp_path, explored({"c": [0.999]}) + confirmed(CLEAR))
+        assert evidence.verdict.arm == "a"
+        (caveat,) = [c for c in evidence.caveats if c.code == "arm_not_confirmed"]
         assert "No run of c " in caveat.text
-        assert [arm.arm for arm in found.arms] == ["a", "b", "c"]
+        assert [arm.arm for arm in evidence.arms] == ["a", "b", "c"]
         alone = answer(tmp_path, explored({"c": [0.999]}) + confirmed({"a": CLEAR["a"]}))
         assert (alone.arm, alone.why) == ("a", "the only arm that was confirmed")
 
     def test_nobody_was_confirmed(self, tmp_path: Path) -> None:
-        found = answer(tmp_path, explored({"a": [0.7, 0.9], "b": [0.8]}))
-        assert (found.verdict.kind, found.arm, found.expected.value) == ("inconclusive", "a", 0.9)
-        assert {"not_confirmed", "unequal_trials"} <= codes(found)
+        evidence = answer(tmp_path, explored({"a": [0.7, 0.9], "b": [0.8]}))
+        assert (evidence.verdict.kind, evidence.arm, evidence.expected.value) == ("inconclusive", "a", 0.9)
+        assert {"not_confirmed", "unequal_trials"} <= codes(evidence)
 
     def test_short_and_pruned_runs_never_stand_for_an_arm(self, tmp_path: Path) -> None:
         rows = explored({"a": [0.5, 0.6]}, horizon=9)
         rows[1]["outcome"] = "pruned"
         rows += [{**r, "run_id": r["run_id"] + "s", "value": 0.9, "horizon": 3} for r in explored({"a": [1, 1, 1]})]
-        found = answer(tmp_path, rows)
-        assert found.expected.value == 0.5
-        assert (found.arms[0].n_trials, found.arms[0].n_runs) == (3, 5)
+        evidence = answer(tmp_path, rows)
+        assert evidence.expected.value == 0.5
+        assert (evidence.arms[0].n_trials, evidence.arms[0].n_runs) == (3, 5)
 
     def test_seeds_of_a_setting_in_the_search_are_averaged(self, tmp_path: Path) -> None:
         more = [row("again", "a", 2, 0.5, "explore", **{"param.lr": 1})]
-        found = answer(tmp_path, explored({"a": [0.9, 0.8]}) + more)
-        assert found.setting.hyperparameters == {"lr": 2}
+        evidence = answer(tmp_path, explored({"a": [0.9, 0.8]}) + more)
+        assert evidence.setting.hyperparameters == {"lr": 2}
 
     def test_a_seed_that_the_search_used_is_not_fresh(self, tmp_path: Path) -> None:
         rows = confirmed(CLEAR, **{"param.lr": 1}) + explored({"a": [0.9], "b": [0.8]})
@@ -206,8 +210,8 @@ class TestRecords:
         drawn = [(0.001, 0.9, 0, 5, "x"), (0.1, 0.999, 1e-4, 5, "y"), (1.0, 0.99, 1.0, 5, "x")]
         names = ("lr", "beta", "decay", "same", "kind")
         rows = [
-            row(f"r{i}", "a", 1, i, "explore", **{f"param.{n}": v for n, v in zip(names, found, strict=True)})
-            for i, found in enumerate(drawn)
+            row(f"r{i}", "a", 1, i, "explore", **{f"param.{n}": v for n, v in zip(names, cells, strict=True)})
+            for i, cells in enumerate(drawn)
         ]
         (study,) = studies(tmp_path, rows)
         axes = {d.name: (d.log, d.or_zero) for d in study.spec.arms[0].dimensions}
@@ -231,9 +235,9 @@ def of(folder: Path, drawn: Any, arms: tuple[str, str]) -> tuple[Rows, Evidence 
     return rows, answers(folder, rows)[0]
 
 
-def verdict(found: Evidence | Nothing) -> Any:
-    assert isinstance(found, Evidence)
-    return found.verdict
+def verdict(evidence: Evidence | Nothing) -> Any:
+    assert isinstance(evidence, Evidence)
+    return evidence.verdict
 
 
 @drawing
@@ -246,29 +250,29 @@ def test_one_seed_never_yields_a_winner(tmp_path: Path, drawn: Any, arms: tuple[
 @drawing
 @given(drawn=scores, arms=st.sampled_from(ARMS))
 def test_swapped_labels_swap_the_winner(tmp_path: Path, drawn: Any, arms: tuple[str, str]) -> None:
-    rows, found = of(tmp_path, drawn, arms)
+    rows, first = of(tmp_path, drawn, arms)
     swap = {arms[0]: arms[1], arms[1]: arms[0]}
     other = answers(tmp_path, [{**r, "arm": swap[r["arm"]]} for r in rows])[0]
-    assert verdict(other).kind == verdict(found).kind
-    assert verdict(other).arm == swap.get(verdict(found).arm)
-    assert isinstance(found, Evidence)
+    assert verdict(other).kind == verdict(first).kind
+    assert verdict(other).arm == swap.get(verdict(first).arm)
+    assert isinstance(first, Evidence)
     assert isinstance(other, Evidence)
-    assert other.pairs[0].p == found.pairs[0].p
-    if found.pairs[0].difference is not None:
-        assert other.pairs[0].difference == pytest.approx(-found.pairs[0].difference)
+    assert other.pairs[0].p == first.pairs[0].p
+    if first.pairs[0].difference is not None:
+        assert other.pairs[0].difference == pytest.approx(-first.pairs[0].difference)
 
 
 @drawing
 @given(drawn=scores, arms=st.sampled_from(ARMS))
 def test_negated_values_and_direction_change_signs_only(tmp_path: Path, drawn: Any, arms: tuple[str, str]) -> None:
-    rows, found = of(tmp_path, drawn, arms)
+    rows, first = of(tmp_path, drawn, arms)
     turned = [{**r, "direction": "minimize", "value": -r["value"] if r["value"] != "" else ""} for r in rows]
     other = answers(tmp_path, turned)[0]
-    assert isinstance(found, Evidence)
+    assert isinstance(first, Evidence)
     assert isinstance(other, Evidence)
-    assert (other.verdict.kind, other.verdict.arm, other.arm) == (found.verdict.kind, found.verdict.arm, found.arm)
-    assert other.min_effect == found.min_effect
-    for a, b in zip(found.pairs, other.pairs, strict=True):
+    assert (other.verdict.kind, other.verdict.arm, other.arm) == (first.verdict.kind, first.verdict.arm, first.arm)
+    assert other.min_effect == first.min_effect
+    for a, b in zip(first.pairs, other.pairs, strict=True):
         assert (a.p, a.p_holm, a.prob_a_better, a.n_pairs, a.verdict) == (
             b.p,
             b.p_holm,
@@ -283,11 +287,11 @@ def test_negated_values_and_direction_change_signs_only(tmp_path: Path, drawn: A
 @drawing
 @given(drawn=scores, arms=st.sampled_from(ARMS), data=st.data())
 def test_the_order_of_rows_and_columns_changes_nothing(tmp_path: Path, drawn: Any, arms: Any, data: Any) -> None:
-    rows, found = of(tmp_path, drawn, arms)
+    rows, first = of(tmp_path, drawn, arms)
     shuffled = data.draw(st.permutations(rows))
     columns = data.draw(st.permutations(list(dict.fromkeys(itertools.chain(*rows)))))
     (study,) = studies(tmp_path, shuffled, columns=columns)
-    assert document([Analysis(study).evidence]) == document([found])
+    assert document([Analysis(study).evidence]) == document([first])
 
 
 @drawing
@@ -303,8 +307,8 @@ def test_a_run_given_twice_is_an_error(tmp_path: Path, drawn: Any, arms: Any, da
 def test_the_recorded_tables_that_are_shipped() -> None:
     folder = Path(__file__).parents[3] / "benchmarks" / "recorded"
     runs = read_runs(folder / "deepobs-runs.csv.gz")
-    found = {s.spec.name: Analysis(s).evidence for s in studies_of(runs)}
-    assert {name: (e.verdict.kind, e.verdict.arm) for name, e in found.items()} == {
+    evidence_of = {s.spec.name: Analysis(s).evidence for s in studies_of(runs)}
+    assert {name: (e.verdict.kind, e.verdict.arm) for name, e in evidence_of.items()} == {
         "cifar10_3c3d": ("inconclusive", None),
         "fmnist_2c2d": ("tie", None),
         "quadratic_deep": ("winner", "sgdm"),
@@ -328,5 +332,5 @@ def test_the_example_of_the_page(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "recorded.md").read_text()
     (tmp_path / "runs.csv").write_text(page.split("```csv\n")[1].split("```")[0])
     (study,) = studies_of(read_runs(tmp_path / "runs.csv"))
-    found = Analysis(study).evidence
-    assert (found.arm, found.verdict.kind, found.pairs[0].n_pairs) == ("adamw", "inconclusive", 1)
+    evidence = Analysis(study).evidence
+    assert (evidence.arm, evidence.verdict.kind, evidence.pairs[0].n_pairs) == ("adamw", "inconclusive", 1)

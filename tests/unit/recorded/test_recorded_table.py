@@ -1,4 +1,4 @@
-"""Tables in and out: what is read, what is refused and where it is said to stand."""
+"""Tables of runs and curves: what is read, what is written, what is refused, and the place that an error names."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class TestRuns:
             "param.name": "x",
             "sampler": "sobol",
         }
-        (found,) = read_runs(write(tmp_path, [row("r1", "a", 1, 0.5, "explore", **more)]))
-        assert found == RecordedRun(
+        (run,) = read_runs(write(tmp_path, [row("r1", "a", 1, 0.5, "explore", **more)]))
+        assert run == RecordedRun(
             "r1",
             "a",
             1,
@@ -74,9 +74,9 @@ class TestRuns:
         ],
     )
     def test_what_did_not_complete_has_no_value(self, tmp_path: Path, cells: dict[str, str], outcome: Outcome) -> None:
-        (found,) = read_runs(write(tmp_path, [{**A, **cells}]))
-        assert found.outcome is outcome
-        assert (found.value is not None) == (outcome is Outcome.COMPLETED)
+        (run,) = read_runs(write(tmp_path, [{**A, **cells}]))
+        assert run.outcome is outcome
+        assert (run.value is not None) == (outcome is Outcome.COMPLETED)
 
     def test_numbers_with_a_point_are_whole_all_the_same(self, tmp_path: Path) -> None:
         one, other = read_runs(
@@ -97,7 +97,7 @@ class TestRuns:
             ({"seed": "1.5"}, "seed is '1.5'; expected a whole number"),
             ({"seed": ""}, "seed is ''; expected a whole number"),
             ({"arm": " "}, "arm is empty; expected a name"),
-            ({"run_id": "r1"}, "run_id is 'r1', as in line 2; expected one row a run"),
+            ({"run_id": "r1"}, "run_id is 'r1', as in line 2; expected one row for each run"),
             ({"horizon": "0"}, "horizon is '0'; expected a finite number above 0"),
             ({"seconds": "-1"}, "seconds is '-1'; expected a finite number of at least 0"),
             ({"param.lr": "inf"}, "param.lr is 'inf'; expected a finite number"),
@@ -111,9 +111,9 @@ class TestRuns:
         ],
     )
     def test_a_wrong_cell_is_named(self, tmp_path: Path, change: dict[str, str], message: str) -> None:
-        found = refused(tmp_path, A, {**B, **change})
-        assert found.startswith(f"{tmp_path / 'runs.csv'}:3: ")
-        assert message in found
+        error = refused(tmp_path, A, {**B, **change})
+        assert error.startswith(f"{tmp_path / 'runs.csv'}:3: ")
+        assert message in error
 
     @pytest.mark.parametrize(
         ("first", "second", "message"),
@@ -133,9 +133,9 @@ class TestRuns:
     def test_rows_that_contradict_each_other(
         self, tmp_path: Path, first: dict[str, Any], second: dict[str, Any], message: str
     ) -> None:
-        found = refused(tmp_path, {**A, **first}, {**B, **second})
-        assert found.startswith(f"{tmp_path / 'runs.csv'}:3: ")
-        assert message in found
+        error = refused(tmp_path, {**A, **first}, {**B, **second})
+        assert error.startswith(f"{tmp_path / 'runs.csv'}:3: ")
+        assert message in error
 
     def test_two_studies_may_differ(self, tmp_path: Path) -> None:
         rows = [{**A, "study": "x"}, {**A, "run_id": "r2", "study": "y", "direction": "minimize", "metric": "loss"}]
@@ -194,8 +194,8 @@ class TestCurves:
         return read_curves(path, runs)
 
     def test_points_in_any_order(self, tmp_path: Path) -> None:
-        found = self.read(tmp_path, "run_id,step,value,seconds\nr1,20,0.4,2\nr1,10,0.3,1\n")
-        assert found == {"r1": (RecordedPoint(10, 0.3, 1.0), RecordedPoint(20, 0.4, 2.0))}
+        curves = self.read(tmp_path, "run_id,step,value,seconds\nr1,20,0.4,2\nr1,10,0.3,1\n")
+        assert curves == {"r1": (RecordedPoint(10, 0.3, 1.0), RecordedPoint(20, 0.4, 2.0))}
 
     @pytest.mark.parametrize(
         ("lines", "message"),
@@ -212,8 +212,8 @@ class TestCurves:
             self.read(tmp_path, f"run_id,step,value,seconds\n{lines}\n")
 
     def test_a_diverged_run_may_end_in_nan(self, tmp_path: Path) -> None:
-        found = self.read(tmp_path, "run_id,step,value\nr1,1,0.1\nr1,2,nan\n", outcome="diverged", value="")
-        assert [point.step for point in found["r1"]] == [1, 2]
+        curves = self.read(tmp_path, "run_id,step,value\nr1,1,0.1\nr1,2,nan\n", outcome="diverged", value="")
+        assert [point.step for point in curves["r1"]] == [1, 2]
 
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=6)
@@ -243,8 +243,8 @@ class TestWriting:
             for i, (arm, params, value, kind) in enumerate(drawn)
         ]
         write_runs(folder / "r.csv.gz", rows)
-        found = read_runs(folder / "r.csv.gz")
-        assert [(run.setting, run.value, run.arm) for run in found] == [
+        read = read_runs(folder / "r.csv.gz")
+        assert [(run.setting, run.value, run.arm) for run in read] == [
             (run.setting, run.value, run.arm) for run in rows
         ]
 

@@ -14,8 +14,8 @@ from tuner.reporting import live
 from tuner.study import Snapshot
 
 
-def snapshot(book: Book, phase: str = "explore", stopping: str = "") -> Snapshot:
-    return Snapshot(book.records, phase, stopping)
+def snapshot(book: Book) -> Snapshot:
+    return Snapshot(book.records, "explore", "")
 
 
 def mixed() -> Book:
@@ -27,17 +27,17 @@ def mixed() -> Book:
     return book
 
 
-def drawn(book: Book, width: int = 200, **more: str) -> str:
+def drawn(book: Book, width: int = 200, phase: str = "explore", stopping: str = "") -> str:
     from rich.console import Console
 
     out = io.StringIO()
-    Console(file=out, width=width).print(live.table(snapshot(book, **more), 12.0, 3.0))
+    Console(file=out, width=width).print(live.table(book.records, phase, 12.0, 3.0, stopping))
     return out.getvalue()
 
 
 class TestLines:
     def test_each_arm(self) -> None:
-        sgdm, adamw = live.arm_lines(snapshot(mixed()))
+        sgdm, adamw = live.arm_lines(mixed().records)
         assert (sgdm.arm, sgdm.spent, sgdm.planned, sgdm.diverged, sgdm.failed, sgdm.running) == ("sgdm", 3, 4, 1, 0, 1)
         assert (adamw.spent, adamw.failed, adamw.running, adamw.confirmed) == (3, 2, 0, 0)
         assert sgdm.best is not None
@@ -46,17 +46,17 @@ class TestLines:
     def test_less_is_better_where_it_is(self) -> None:
         book = Book(make_spec(metric={"name": "val_accuracy", "direction": "minimize"}))
         book.search({"sgdm": (0.9, 0.1, 0.5), "adamw": (0.8,)})
-        best = live.arm_lines(snapshot(book))[0].best
+        best = live.arm_lines(book.records)[0].best
         assert best is not None
         assert best.value == 0.1
 
     def test_nothing_yet(self) -> None:
-        lines = live.arm_lines(snapshot(Book(make_spec())))
+        lines = live.arm_lines(Book(make_spec()).records)
         assert [(line.spent, line.best) for line in lines] == [(0, None), (0, None)]
 
     def test_confirmed_runs(self) -> None:
         book = started().confirm({"sgdm": [0.9, 0.91], "adamw": [0.8, 0.82]})
-        assert [line.confirmed for line in live.arm_lines(snapshot(book))] == [2, 2]
+        assert [line.confirmed for line in live.arm_lines(book.records)] == [2, 2]
 
 
 def climbing() -> Book:
@@ -67,7 +67,7 @@ def climbing() -> Book:
 
 class TestOnALadder:
     def test_only_full_runs_can_be_best(self) -> None:
-        sgdm, adamw = live.arm_lines(snapshot(climbing()))
+        sgdm, adamw = live.arm_lines(climbing().records)
         assert (sgdm.spent, sgdm.tried, sgdm.progress) == (pytest.approx(2.0), 3, "2/4")
         assert sgdm.best is not None
         assert sgdm.best.value == 0.95
@@ -75,29 +75,29 @@ class TestOnALadder:
 
     def test_progress_is_in_full_runs(self) -> None:
         book = climbing()
-        total = live.total_work(snapshot(book))
-        assert live.work_done(snapshot(book)) == pytest.approx(2.0)
-        assert f"4 runs, 2 of at most {total} full runs' worth" in drawn(book)
-        assert "sgdm 2/4 tried 3 best 0.95" in live.plain(snapshot(book), 1.0, None)
+        total = live.total_work(book.records)
+        assert live.work_done(book.records) == pytest.approx(2.0)
+        assert f"4 runs ended, worth 2 of at most {total} full runs" in drawn(book)
+        assert "sgdm 2/4 full runs, 3 settings tried, best 0.95" in live.plain(book.records, "explore", 1.0, None)
 
     def test_an_arm_has_no_limit_of_its_own_where_the_budget_moves(self) -> None:
         book = Book(make_spec(allocation="optimise"))
-        assert [line.progress for line in live.arm_lines(snapshot(book))] == ["0/?", "0/?"]
+        assert [line.progress for line in live.arm_lines(book.records)] == ["0/?", "0/?"]
 
 
 class TestProgress:
     def test_the_total_holds_search_and_confirmation(self) -> None:
         spec = make_spec(confirmation={"max_runs": 0})
-        assert live.total_work(snapshot(Book(spec))) == 8
-        assert (live.total_work(snapshot(Book(make_spec()))) or 0) > 28
-        assert live.total_work(snapshot(Book(make_spec(budget={"hours": 1})))) is None
+        assert live.total_work(Book(spec).records) == 8
+        assert (live.total_work(Book(make_spec()).records) or 0) > 28
+        assert live.total_work(Book(make_spec(budget={"hours": 1})).records) is None
 
     def test_the_time_to_go(self) -> None:
         book = started(confirmation={"max_runs": 0})
         book.runs = book.runs[:4]
-        assert live.eta_seconds(snapshot(book), 4, 20.0) == pytest.approx(20.0)
-        assert live.eta_seconds(snapshot(book), 1, 20.0) is None
-        assert live.eta_seconds(snapshot(started(confirmation={"max_runs": 0})), 8, 20.0) == 0.0
+        assert live.eta_seconds(book.records, "explore", 4, 20.0) == pytest.approx(20.0)
+        assert live.eta_seconds(book.records, "explore", 1, 20.0) is None
+        assert live.eta_seconds(started(confirmation={"max_runs": 0}).records, "explore", 8, 20.0) == 0.0
 
     @pytest.mark.parametrize(
         ("seconds", "words"),
@@ -128,20 +128,20 @@ class TestDrawing:
     def test_every_phase_and_stopping(self, phase: str) -> None:
         assert live.PHASES[phase] in drawn(mixed(), phase=phase)
         assert "(interrupted: stopping)" in drawn(mixed(), phase=phase, stopping="interrupted")
-        assert live.PHASES[phase] in live.plain(snapshot(mixed(), phase), 1.0, None)
+        assert live.PHASES[phase] in live.plain(mixed().records, phase, 1.0, None)
 
     def test_every_phase_of_a_run_has_words(self) -> None:
         assert {phase.value for phase in Phase} <= set(live.PHASES)
 
     def test_one_plain_line(self) -> None:
-        text = live.plain(snapshot(mixed()), 65.0, None)
+        text = live.plain(mixed().records, "explore", 65.0, None)
         assert "\n" not in text
         assert text.startswith("[1 min 05 s] searching: 6 of at most ")
-        assert "sgdm 3/4 best 0.97 diverged 1; adamw 3/4 best 0.8 failed 2" in text
+        assert "sgdm 3/4 full runs, best 0.97, 1 diverged; adamw 3/4 full runs, best 0.8, 2 failed" in text
 
     def test_hours_have_no_total(self) -> None:
         book = Book(make_spec(budget={"hours": 1}, fidelity="full")).search({"sgdm": (0.9,)})
-        assert "1 of ? runs" in live.plain(snapshot(book), 1.0, None)
+        assert "searching: 1 run ended; " in live.plain(book.records, "explore", 1.0, None)
         assert "1/?" in drawn(book)
 
 

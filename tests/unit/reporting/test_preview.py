@@ -9,6 +9,7 @@ from analysis.records import make_spec
 
 from tuner.config.spec import StudySpec
 from tuner.core.errors import WorkloadError
+from tuner.core.values import counted
 from tuner.reporting import preview
 
 TOY = "tuner.training.workloads.toy:ToyQuadratic"
@@ -37,7 +38,9 @@ def test_pages_for_every_space(space: str, trials: int, sampler: str) -> None:
     arms = ["sgdm", "nag", "adamw", "adam", "nadam"] if space == "five-families" else ["sgdm", "adamw"]
     spec = make_spec(space=space, arms=arms, budget={"trials_per_arm": trials}, sampler=sampler, fidelity="full")
     text = text_of(*preview.pages(spec))
-    assert f"Study toy: maximize val_accuracy of my.work:Load, 3 epochs a run, {trials} trials per arm" in text
+    assert (
+        f"Study toy: maximize val_accuracy of my.work:Load, 3 epochs a run, {counted(trials, 'trial')} per arm" in text
+    )
     for arm in spec.arms:
         assert arm.arm in text
         assert all(d.name in text for d in arm.all_dimensions)
@@ -75,7 +78,7 @@ class TestHowTheSearchTrains:
 
     def test_a_ladder_shows_its_rungs(self) -> None:
         text = self.text()
-        assert "fidelity ladder. An arm's 12 trials are 12 full runs' worth" in text
+        assert "Search (fidelity: ladder): each arm may spend 12 full runs" in text
         rows = [
             [cell.strip() for cell in line.split("│")[1:-1]]
             for line in text.splitlines()
@@ -86,9 +89,9 @@ class TestHowTheSearchTrains:
             ["1", "6 epochs", "0.333"],
             ["2", "18 epochs", "1"],
         ]
-        assert "settings at first: sgdm 8, adamw 16" in text
-        assert "full runs: sgdm 5, adamw 5" in text
-        assert "Every arm gets the same budget" in text
+        assert "new settings: about sgdm 8, adamw 16 to begin with" in text
+        assert "the most promising settings: at least about sgdm 5, adamw 5" in text
+        assert "Budget (allocation: compare): the same for every arm" in text
         assert "sampler surrogate" in text
 
     def test_a_short_horizon_has_no_room_for_one(self) -> None:
@@ -96,41 +99,49 @@ class TestHowTheSearchTrains:
         assert said in self.text(horizon={"epochs": 1})
 
     def test_other_fidelities(self) -> None:
-        assert "Every run trains over the full horizon" in self.text(fidelity="full")
-        assert "stopped on the way by the asha pruner" in self.text(fidelity={"kind": "prune", "pruner": "asha"})
+        assert "Search (fidelity: full): every run trains over the full horizon" in self.text(fidelity="full")
+        assert "the asha pruner stops those that fall behind" in self.text(fidelity={"kind": "prune", "pruner": "asha"})
 
     def test_a_budget_that_moves(self) -> None:
         text = self.text(allocation="optimise")
-        assert "Every arm gets 6 full runs' worth, then the rest of 24 moves" in text
+        assert "every arm gets 6 full runs, and the rest of 24 goes to the arms with the best prospects" in text
         assert "To judge families" not in text
-        assert "Allocation" not in self.text(arms=["sgdm"], allocation="optimise")
+        assert "allocation" not in self.text(arms=["sgdm"], allocation="optimise")
 
 
 def test_that_ranges_may_be_widened() -> None:
     text = " ".join(text_of(*preview.pages(toy(widen=True, budget={"trials_per_arm": 12}))).split())
-    assert "it goes on in a wider one: 2 times at most, each with 3 more full runs' worth for every arm." in text
-    assert "wider" not in text_of(*preview.pages(toy()))
+    assert "the search goes on: at most 2 times, each with 3 more full runs for every arm." in text
+    assert "widened" not in text_of(*preview.pages(toy()))
 
 
 def test_the_confirmation_in_words() -> None:
-    assert "2 finalists on 10 fresh seeds" in preview.confirmation(make_spec())
-    assert "and your settings" in preview.confirmation(make_spec(current={"family": "sgdm"}))
+    text = preview.confirmation(make_spec())
+    assert "The finalist of each arm, its best setting, trains on 10 fresh seeds" in text
+    assert "(20 runs)" in text
+    assert "20 of the default and of your settings on the same seeds" in preview.confirmation(
+        make_spec(current={"family": "sgdm"})
+    )
     assert "Confirmation: none" in preview.confirmation(make_spec(confirmation={"max_runs": 0}))
     assert "no arm can be called better" in preview.confirmation(make_spec(confirmation={"seeds": 3}))
-    assert "8 runs that show the noise" in preview.confirmation(make_spec(confirmation={"noise_seeds": 4}))
+    assert "8 to measure the noise between seeds" in preview.confirmation(make_spec(confirmation={"noise_seeds": 4}))
 
 
 def test_what_the_seeds_can_see_in_words() -> None:
     text = preview.confirmation(make_spec(fidelity="full"))
-    assert "10 seeds see in 80 % of studies" in text
-    assert "To see 75 % as reliably takes" in text
-    assert "a tie is unlikely at 10 seeds" in text
-    assert "takes 4 independent trials per arm (Sobol or random), here sgdm 1, adamw 1" in text
-    assert "a tie is out of reach at 6 seeds" in preview.confirmation(make_spec(confirmation={"seeds": 6}))
+    assert (
+        "With 10 seeds only large differences can be found: one side winning on about 91 % of seeds (found in 80 %"
+        in text
+    )
+    assert "To find one side winning on 75 % of seeds as reliably, set confirmation.seeds: 43" in text
+    assert "that verdict is unlikely with 10 seeds" in text
+    assert "takes 4 independent trials per arm (Sobol or random), and sgdm has 1, adamw has 1" in text
+    assert "that verdict is out of reach with 6 seeds" in preview.confirmation(make_spec(confirmation={"seeds": 6}))
     chosen = preview.confirmation(make_spec(horizon={"epochs": 9}, fidelity="ladder"))
-    assert "fidelity: ladder chooses which trials reach the full horizon" in chosen
+    assert "with fidelity: ladder early results decide which trials reach the full horizon" in chosen
     plan = {"confirmation": {"seeds": 60}, "budget": {"trials_per_arm": 9}}
     many = preview.confirmation(make_spec(sampler="random", fidelity="full", **plan))
+    assert "With 60 seeds also smaller differences can be found" in many
     assert "takes" not in many
     assert "independent" not in many
     assert "no practical difference" not in preview.confirmation(make_spec(("sgdm",)))
@@ -158,7 +169,7 @@ def test_a_timed_step_of_each_arm() -> None:
     text = text_of(preview.cost(spec, {"sgdm": (0.001, 0.5), "adamw": (0.002, 0.5)}))
     assert "1.00 ms" in text
     assert "0.51 s" in text
-    assert "of training in all" in text
+    assert "of training in total" in text
 
 
 def test_a_workload_that_fails_is_said_with_its_traceback() -> None:

@@ -14,7 +14,7 @@ from tuner.core.records import Horizon, Source
 from tuner.recipes.book import all_recipes, find_recipe
 from tuner.recipes.suggestion import Features, rank, study_document
 from tuner.reporting import recipe_pages
-from tuner.reporting.initial_table import homeless, initial_table
+from tuner.reporting.preview.initial_table import homeless, initial_table
 
 CONVNET = Features(
     kind="convnet",
@@ -82,6 +82,6 @@ def test_known_settings_with_their_places() -> None:
     text = drawn(initial_table(spec))
     assert "default of sgdm" in text
     assert "your current settings" in text
-    assert text.count("left out: 2 initial settings are enough for this budget") == 2
+    assert text.count("left out: this budget has room for 2 initial settings per arm") == 2
     assert homeless(spec) == ["recipe wgan-gp (adam)", "recipe awd-lstm (sgd)"]
     assert text.count("left out: no arm of its family") == 2

@@ -15,10 +15,25 @@ from tuner.config.documents import Section
 from tuner.config.space import ArmSpace, Dimension
 from tuner.config.space_files import read_space
 from tuner.core.errors import StorageError
-from tuner.core.records import Outcome, RunResult, Setting, Source, TrialRecord
+from tuner.core.records import (
+    Horizon,
+    Measurement,
+    Outcome,
+    Phase,
+    RunRecord,
+    RunResult,
+    RunSpec,
+    Setting,
+    Source,
+    State,
+    TrialRecord,
+    WorkloadRef,
+)
 from tuner.core.values import Scalar
-from tuner.search.arm import CONSTRAINT, INDEX, ArmSearch, distribution, open_arm, open_storage
+from tuner.search.arm import ArmSearch, open_arm
+from tuner.search.optuna_arm import CONSTRAINT, INDEX, open_storage
 from tuner.search.proposals import random_point, sobol_point, split
+from tuner.search.samplers import distribution
 
 RATE = {"low": 1e-5, "high": 3e-2, "scale": "log"}
 DECAY = {"low": 1e-4, "high": 1.0, "scale": "log", "or_zero": True}
@@ -32,6 +47,28 @@ def arm_space(kinds: object = ("cosine", "wsd"), trials: int = 12, **adamw: obje
         "arms": {"adamw": {"learning_rate": RATE, "weight_decay": DECAY, **adamw}},
     }
     return read_space(Section(data, "s")).arm("adamw")
+
+
+def propose(arm: ArmSearch, index: int) -> TrialRecord:
+    return arm.propose(arm.proposal(index))
+
+
+def ended(trial: TrialRecord, result: RunResult, rung: int = 0) -> RunRecord:
+    """The trial's run of the search, on a rung of its ladder."""
+    spec = RunSpec(
+        "toy",
+        trial.arm,
+        trial.index,
+        Phase.EXPLORE,
+        0,
+        Horizon(90, "steps"),
+        trial.setting,
+        WorkloadRef("toy:W"),
+        "loss",
+        "minimize",
+        rung,
+    )
+    return RunRecord(spec, State.RUNNING, 1).ended(result)
 
 
 class Bench:
@@ -52,11 +89,11 @@ class Bench:
         for index in indices:
             if restart:
                 self.restart()
-            trial = self.arm.propose(index)
+            trial = propose(self.arm, index)
             found.append(trial)
             if restart:
                 self.restart()
-            self.arm.tell(trial, told(trial))
+            self.arm.tell(ended(trial, told(trial)))
         return found
 
 
@@ -111,7 +148,7 @@ class TestTheSameSeed:
         assert parts == split(sampler, n, 1)
         rest = {"sobol": Source.SOBOL, "random": Source.RANDOM}.get(sampler, Source.MODEL)
         assert sources == [Source.DEFAULT] + [Source.SOBOL] * parts.sobol + [rest] * parts.model
-        assert bench.arm.propose(n).source is rest, "an extension goes on with the model"
+        assert propose(bench.arm, n).source is rest, "an extension goes on with the model"
 
 
 class TestKnownSettings:
@@ -121,19 +158,19 @@ class TestKnownSettings:
         hyper = {**space.family.default.hyperparameters, "learning_rate": 0.1, "eps": 1e-7}
         mine = Setting("adamw", hyper, schedule)
         arm = open_arm(open_storage(url), "toy", space.including(mine), "tpe", 0, 12, -1)
-        first, second, third = (arm.propose(i) for i in range(3))
+        first, second, third = (propose(arm, i) for i in range(3))
         assert (first.source, first.setting) == (Source.DEFAULT, space.default)
         assert (second.source, second.setting) == (Source.CURRENT, mine)
         assert second.coordinates["schedule.kind"] == "linear"
         assert third.source is Source.SOBOL
         reopened = open_arm(open_storage(url), "toy", space.including(mine), "tpe", 0, 12, -1)
-        assert [reopened.propose(i) for i in range(3)] == [first, second, third]
+        assert [propose(reopened, i) for i in range(3)] == [first, second, third]
 
     def test_that_lie_outside_are_left_out(self, url: str) -> None:
         space = arm_space(learning_rate={"low": 0.1, "high": 1.0, "scale": "log"})
         arm = open_arm(open_storage(url), "toy", space, "tpe", 0, 12, -1)
         assert arm.split.initial == 0
-        assert arm.propose(0).source is Source.SOBOL
+        assert propose(arm, 0).source is Source.SOBOL
 
 
 class TestOrphans:
@@ -142,12 +179,12 @@ class TestOrphans:
     def test_are_adopted(self, url: str) -> None:
         bench = Bench(url, "tpe")
         done = bench.drive(range(7))
-        orphan = bench.arm.propose(7)
+        orphan = propose(bench.arm, 7)
         bench.restart()
-        adopted = bench.arm.propose(7)
+        adopted = propose(bench.arm, 7)
         assert adopted == orphan
         assert optuna_trials(url)[7].state is TrialState.RUNNING
-        bench.arm.tell(adopted, told(adopted))
+        bench.arm.tell(ended(adopted, told(adopted)))
         rest = [adopted, *bench.drive(range(8, 12))]
         assert [*done, *rest] == Bench(url, "tpe", name="again").drive(range(12))
         assert len(optuna_trials(url)) == 12
@@ -160,9 +197,9 @@ def optuna_trials(url: str, name: str = "toy") -> list[optuna.trial.FrozenTrial]
 class TestTelling:
     def propose(self, url: str, results: Sequence[RunResult]) -> list[optuna.trial.FrozenTrial]:
         arm = Bench(url, "random").arm
-        trials = [arm.propose(i) for i in range(len(results))]
+        trials = [propose(arm, i) for i in range(len(results))]
         for trial, result in zip(trials, results, strict=True):
-            arm.tell(trial, result)
+            arm.tell(ended(trial, result))
         return optuna_trials(url)
 
     def test_completed(self, url: str) -> None:
@@ -182,9 +219,10 @@ class TestTelling:
     def test_diverged_before_anything_completed(self, url: str) -> None:
         """There is no worst value of the arm yet: the run's own stands in, and without one it teaches nothing."""
         arm = Bench(url, "random").arm
-        first, second = arm.propose(0), arm.propose(1)
-        arm.tell(first, RunResult(Outcome.DIVERGED, step=1))
-        arm.tell(second, RunResult(Outcome.DIVERGED, step=1), worst=9.0)
+        first, second = propose(arm, 0), propose(arm, 1)
+        measured = (Measurement(1, {"loss": 4.0}), Measurement(2, {"loss": 9.0}), Measurement(3, {"gain": 11.0}))
+        arm.tell(ended(first, RunResult(Outcome.DIVERGED, step=1)))
+        arm.tell(ended(second, RunResult(Outcome.DIVERGED, step=1, measurements=measured)))
         one, two = optuna_trials(url)
         assert (one.state, one.values) == (TrialState.FAIL, None)
         assert (two.state, two.values) == (TrialState.COMPLETE, [9.0])
@@ -200,13 +238,13 @@ class TestTelling:
     )
     def test_twice_changes_nothing(self, url: str, first: RunResult) -> None:
         bench = Bench(url, "tpe")
-        trial = bench.arm.propose(0)
-        bench.arm.tell(trial, first)
+        trial = propose(bench.arm, 0)
+        bench.arm.tell(ended(trial, first))
         (before,) = optuna_trials(url)
         for again in (first, RunResult(Outcome.COMPLETED, 99.0), RunResult(Outcome.FAILED)):
-            bench.arm.tell(trial, again)
+            bench.arm.tell(ended(trial, again))
             bench.restart()
-            bench.arm.tell(trial, again)
+            bench.arm.tell(ended(trial, again))
         assert optuna_trials(url) == [before]
 
 
@@ -215,8 +253,8 @@ def late_falls(url: str, sampler: str, seed: int, tell: Callable[[TrialRecord], 
     bench = Bench(url, sampler, seed=seed, planned=30, name=f"{sampler}{seed}")
     late = []
     for index in range(30):
-        trial = bench.arm.propose(index)
-        bench.arm.tell(trial, tell(trial))
+        trial = propose(bench.arm, index)
+        bench.arm.tell(ended(trial, tell(trial)))
         if trial.source is Source.MODEL and index >= 15:
             late.append(trial.coordinates["learning_rate"] > 3e-3)  # type: ignore[operator]
     return sum(late) / len(late)
@@ -268,9 +306,9 @@ class TestPoints:
         def fail(*args: object) -> None:
             raise optuna.exceptions.StorageInternalError("postgresql://ann:hunter2@h is gone\nmore")
 
-        monkeypatch.setattr(arm._study, "add_trial", fail)
+        monkeypatch.setattr(arm._optuna.study, "add_trial", fail)
         with pytest.raises(StorageError, match=r"Optuna's tables cannot be used: postgresql://ann:\*\*\*@h is gone\."):
-            arm.propose(0)
+            propose(arm, 0)
 
     def test_distributions(self) -> None:
         zero = Dimension("l2", 1e-7, 1.0, log=True, or_zero=True)
@@ -291,15 +329,16 @@ class TestWiderRanges:
         narrow = arm_space(learning_rate={"low": 1e-5, "high": 1e-4, "scale": "log"})
         first = open_arm(storage, "toy", narrow, sampler, 1, 4, -1)
         for index in range(4):
-            trial = first.propose(index)
-            first.tell(trial, RunResult(Outcome.COMPLETED, -math.log10(float(trial.coordinates["learning_rate"]))))
+            trial = propose(first, index)
+            value = -math.log10(float(trial.coordinates["learning_rate"]))
+            first.tell(ended(trial, RunResult(Outcome.COMPLETED, value)))
         wide = arm_space(learning_rate={"low": 1e-5, "high": 1e-2, "scale": "log"})
         second = open_arm(storage, "toy", wide, sampler, 1, 4, -1)
-        beyond = [second.propose(index) for index in range(4, 8)]
+        beyond = [propose(second, index) for index in range(4, 8)]
         assert max(float(trial.coordinates["learning_rate"]) for trial in beyond) > 1e-4
         again = open_arm(storage, "toy", wide, sampler, 1, 4, -1)
-        assert [again.propose(index) for index in range(4, 8)] == beyond
-        axes = {str(trial.distributions) for trial in second._shadow.get_trials(deepcopy=False)}
+        assert [propose(again, index) for index in range(4, 8)] == beyond
+        axes = {str(trial.distributions) for trial in second._optuna.shadow.get_trials(deepcopy=False)}
         assert len(axes) == 1, "samplers model together only what has one range"
 
 
@@ -315,12 +354,12 @@ class TestStoredNames:
         arm = self.search(url, sampler)
         trials = []
         for index in range(8):
-            trials.append(arm.propose(index))
-            arm.tell(trials[-1], told(trials[-1]))
+            trials.append(propose(arm, index))
+            arm.tell(ended(trials[-1], told(trials[-1])))
         names = {d.name for d in arm.space.dimensions}
         assert "training.clip_norm" in names
         assert all(set(trial.coordinates) == names for trial in trials)
         (kept,) = open_storage(url).get_all_studies()
         rows = open_storage(url).get_all_trials(kept._study_id)
         assert {name for row in rows for name in row.params} == {name.replace("training.", "recipe.") for name in names}
-        assert [self.search(url, sampler).propose(trial.index) for trial in trials] == trials
+        assert [propose(self.search(url, sampler), trial.index) for trial in trials] == trials

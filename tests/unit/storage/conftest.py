@@ -1,4 +1,4 @@
-"""One suite, two databases: a SQLite file and a real PostgreSQL server from a wheel."""
+"""The suite's two databases: a SQLite file and a PostgreSQL server that comes as a Python package."""
 
 from __future__ import annotations
 

@@ -49,12 +49,12 @@ def curve(*steps: int, start: float = 1.0) -> tuple[Measurement, ...]:
 
 
 def result(value: float | None = 0.1 + 0.2, outcome: Outcome = Outcome.COMPLETED, **more: Any) -> RunResult:
-    found = curve(10, 20, 30)
+    measured = curve(10, 20, 30)
     return RunResult(
         outcome,
         value,
         30,
-        measurements=found,
+        measurements=measured,
         device="cpu",
         torch="2.13",
         train_seconds=3.0,

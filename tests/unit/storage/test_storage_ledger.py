@@ -1,4 +1,4 @@
-"""The ledger over SQLite and PostgreSQL: who may write what, and what is read back."""
+"""The ledger on SQLite and PostgreSQL: who may write, and what is read back."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tuner.storage.tables import leases as lease_table
 
 def only(ledger: Ledger, study: StudyRow) -> RunRecord:
     """The study's one run, without the time at which it was handed out."""
-    (found,) = ledger.runs(study)
-    return replace(found, started_at=0.0)
+    (run_record,) = ledger.runs(study)
+    return replace(run_record, started_at=0.0)
 
 
 def edit_lease(ledger: Ledger, **values: object) -> None:
@@ -90,7 +90,7 @@ class TestMigrations:
 
     @pytest.mark.parametrize("first", ["ours", "optuna"])
     def test_beside_optunas_tables_in_one_database(self, url: str, first: str) -> None:
-        from tuner.search.arm import open_storage
+        from tuner.search.optuna_arm import open_storage
 
         ledger = Ledger(url)
         for step in ("ours", "optuna") if first == "ours" else ("optuna", "ours"):
@@ -121,12 +121,12 @@ class TestMigrations:
 
 class TestStudies:
     def test_come_back_as_they_were_keys_in_order(self, ledger: Ledger, study: StudyRow) -> None:
-        found = ledger.study(NAME)
-        assert found == study
-        assert found.spec == spec_json()
-        assert list(found.spec["space"]) == ["zeta", "alpha"]
-        assert list(found.spec["space"]["zeta"]) == ["b", "a"]
-        assert (found.state, found.reason, found.seconds_used, found.revision) == ("open", "", 0.0, 0)
+        row = ledger.study(NAME)
+        assert row == study
+        assert row.spec == spec_json()
+        assert list(row.spec["space"]) == ["zeta", "alpha"]
+        assert list(row.spec["space"]["zeta"]) == ["b", "a"]
+        assert (row.state, row.reason, row.seconds_used, row.revision) == ("open", "", 0.0, 0)
 
     def test_of_one_name_are_refused(self, ledger: Ledger, study: StudyRow) -> None:
         with pytest.raises(StudyExists, match="'toy' is in this database already"):
@@ -429,6 +429,6 @@ class TestRuns:
         ledger.add_trial(lease, trial(), run())
         wild = replace(result(None, Outcome.FAILED), reason="a\0b \ud800 é", traceback="\0", device="x" * 99)
         assert ledger.finish(lease, run().run_id, 1, wild)
-        found = only(ledger, study).result
-        assert found is not None
-        assert (found.reason, found.traceback, len(found.device)) == ("a\\x00b \\ud800 é", "\\x00", 60)
+        stored = only(ledger, study).result
+        assert stored is not None
+        assert (stored.reason, stored.traceback, len(stored.device)) == ("a\\x00b \\ud800 é", "\\x00", 60)

@@ -1,4 +1,4 @@
-"""URLs with secrets and odd characters, and databases out of reach."""
+"""URLs with secrets and special characters, and databases that cannot be reached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from storage_records import NAME
 
 from tuner.core.errors import StorageError
-from tuner.search.arm import open_storage
+from tuner.search.optuna_arm import open_storage
 from tuner.storage.engine import known_versions, make_engine, shown
 from tuner.storage.ledger import Ledger
 

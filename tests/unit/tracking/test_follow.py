@@ -1,4 +1,4 @@
-"""Following the ledger, without MLflow."""
+"""How the mirror follows the ledger and how its process lives and ends, without MLflow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_waits_grow_while_mlflow_is_down_and_shrink_when_it_is_back(caplog: pyte
     assert waits == [2, 4, 8, 16, 30, 30, 30, 1, 1]
     assert [record.getMessage() for record in caplog.records] == [
         "MLflow did not answer. Trying again.",
-        "MLflow is back; 1 changes shown.",
+        "MLflow is back; 1 change shown.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What is shown of runs and studies."""
+"""What MLflow shows of runs and studies."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def ended(outcome: Outcome = Outcome.COMPLETED, **values: Any) -> RunRecord:
         ({}, "sgdm #7"),
         ({"rung": 0, "horizon": Horizon(2, "epochs")}, "sgdm #7 · 2 epochs"),
         ({"rung": 2}, "sgdm #7"),
-        ({"phase": Phase.CONFIRM}, "sgdm #7 · confirm 123"),
-        ({"phase": Phase.TEST}, "sgdm #7 · test 123"),
+        ({"phase": Phase.CONFIRM}, "sgdm #7 · confirm · seed 123"),
+        ({"phase": Phase.TEST}, "sgdm #7 · test · seed 123"),
     ],
 )
 def test_names_say_what_sets_a_run_apart(changes: dict[str, Any], name: str) -> None:
@@ -92,8 +92,8 @@ def test_a_running_run_started_when_its_measurements_say() -> None:
 
 def test_curves_hold_finite_values_under_names_of_their_own() -> None:
     values = {"accuracy": 0.5, "loss": math.nan, "value": 3.0, "top-5 (%)": math.inf}
-    found = list(pages.curve_points([Measurement(10, values, 1.0, 0.5)]))
-    assert [(p.key, p.value, p.step, p.seconds) for p in found] == [
+    points = list(pages.curve_points([Measurement(10, values, 1.0, 0.5)]))
+    assert [(p.key, p.value, p.step, p.seconds) for p in points] == [
         ("accuracy", 0.5, 10, 1.5),
         ("measured.value", 3.0, 10, 1.5),
     ]
@@ -102,7 +102,7 @@ def test_curves_hold_finite_values_under_names_of_their_own() -> None:
 def test_many_non_finite_values_are_counted_not_listed() -> None:
     curve = tuple(Measurement(step, {"loss": math.nan}) for step in range(1, 21))
     tag = pages.run_page(ended(measurements=curve), None, now=0.0).tags[pages.NONFINITE_TAG]
-    assert tag.startswith("not shown, at step 1: loss, 2: loss")
+    assert tag.startswith("NaN or infinite, so not shown: loss at step 1, loss at step 2")
     assert tag.endswith("and 12 more")
 
 

@@ -1,4 +1,4 @@
-"""Where MLflow's data is, and how it is opened."""
+"""Where MLflow's data is, and how its web interface starts on it."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tuner.catalog.families import family as family_named
@@ -76,3 +77,30 @@ def numbers(result: RunResult) -> tuple[Any, ...]:
         [(m.step, dict(m.values)) for m in result.measurements],
         dict(result.tests),
     )
+
+
+def curve(result: RunResult, name: str) -> list[float]:
+    return [m.values[name] for m in result.measurements]
+
+
+def setting(assignment: Assignment, training: Mapping[str, Any] | None = None, **hyper: float) -> Assignment:
+    """The assignment with other training options and other hyperparameters."""
+    old = assignment.spec.setting
+    new = replace(old, hyperparameters={**old.hyperparameters, **hyper}, training=training or {})
+    return replace(assignment, spec=replace(assignment.spec, setting=new))
+
+
+class Seen:
+    """What a library's trainer did while it trained."""
+
+    def __init__(self) -> None:
+        self.rates: list[list[tuple[float, float]]] = []
+        """Learning rate and momentum of every group at every update."""
+        self.evaluations: list[dict[str, float]] = []
+        self.decays: dict[str, float] = {}
+        self.settings: Any = None
+
+    def groups(self, optimizer: Any) -> None:
+        groups = optimizer.param_groups
+        momenta = [g["momentum"] if "momentum" in g else g.get("betas", (0.0,))[0] for g in groups]
+        self.rates.append([(g["lr"], m) for g, m in zip(groups, momenta, strict=True)])

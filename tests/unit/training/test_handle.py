@@ -177,7 +177,7 @@ def test_the_handle_answers() -> None:
         answers.update(threads=torch.get_num_threads(), total=run.total_steps(steps_per_epoch=7), draw=torch.rand(1))
         run.report(step=14, loss=1.0)
 
-    spec = assign(steps=2, unit="epochs", options={"a": 1}, threads=1)
+    spec = assign(steps=2, unit="epochs", options={"a": 1}, threads=2)
     trained(spec, function)
     torch.manual_seed(3)
     assert answers.pop("draw") == torch.rand(1)
@@ -187,7 +187,7 @@ def test_the_handle_answers() -> None:
         "horizon": "2 epochs",
         "family": "sgdm",
         "o": {"a": 1},
-        "threads": 1,
+        "threads": 2,
         "total": 14,
     }
 

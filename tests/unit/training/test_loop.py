@@ -93,9 +93,13 @@ def test_the_process_is_left_as_it_was() -> None:
     expected = torch.rand(1)
     torch.manual_seed(11)
     threads = torch.get_num_threads()
-    trained(assign(threads=1))
+    torch.set_num_threads(3)
+    try:
+        trained(assign(threads=2))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
     assert torch.equal(torch.rand(1), expected)
-    assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
 
 

@@ -1,21 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 from tuner.catalog.families import FAMILIES, family
 from tuner.core.errors import InputError
 from tuner.training.optimizers.measure import Probe, state_bytes, step_costs
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, "lookahead-soap"])

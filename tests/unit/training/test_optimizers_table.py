@@ -1,5 +1,8 @@
 """One walk over the table of families; what only some of them do comes after it.
 
+Whatever compares two computations, or one with a golden figure, trains a network in double precision whose gradients
+have full rank: there the last bit, which depends on the processor, decides nothing.
+
 Golden losses are written anew, after a change that is meant to move them, by
 ``python -m tests.unit.training.test_optimizers_table`` in the repository's root.
 """
@@ -7,11 +10,12 @@ Golden losses are written anew, after a change that is meant to move them, by
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +27,10 @@ from tuner.catalog.families import FAMILIES, SWITCH, family
 from tuner.catalog.schedules import Multipliers
 from tuner.core.errors import InputError
 from tuner.core.records import Outcome, Setting
-from tuner.training.optimizers import BUILDERS, Bundle, build
-from tuner.training.optimizers.other_rows import hidden
-from tuner.training.optimizers.table import builder
+from tuner.training.optimizers import Bundle, build
+from tuner.training.optimizers.building import optimizer_of
+from tuner.training.optimizers.from_row import loaded
+from tuner.training.optimizers.special import ADAPTERS, hidden
 from tuner.training.param_groups import Group, groups
 
 from .helpers import TOY, assign, trained
@@ -46,40 +51,51 @@ SETTINGS: dict[str, dict[str, float]] = {
     "lookahead-prodigy": {},
 }
 
-# How far a loss may be from its golden value, relatively. A rounding error of the first weights moves losses by 1e-6
-# at most, but SOAP's by 7 % (its basis of a gradient of low rank is arbitrary) and Lookahead's over Prodigy by 1e-4;
-# Muon's bfloat16 products are summed otherwise on other processors.
-TOLERANCE = {"soap": 0.3, "lookahead-soap": 0.3, "muon": 0.02, "lookahead-muon": 0.02, "lookahead-prodigy": 5e-3}
+SINGULAR = ("soap", "lookahead-soap")
+"""Families that cannot train the toy the same on two processors.
+
+SOAP steps along the eigenvectors of GG' and G'G. The toy's gradient is one row, so G'G has an eigenvalue 0 seven times,
+and rounding chooses the basis of its eigenvectors: two roundings part ways by 7 %.
+"""
+
+TOY_TOLERANCE = {"muon": 0.02, "lookahead-muon": 0.02, "lookahead-prodigy": 5e-3}
+"""How far a loss of the toy, in single precision, may be from its golden value, relatively; else 1e-4.
+
+A rounding error of the first weights moves losses by 1e-6 at most, but Lookahead's over Prodigy by 1e-4; Muon's
+bfloat16 products are summed otherwise on other processors.
+"""
+
+NETWORK_TOLERANCE = {"muon": 0.02, "lookahead-muon": 0.02}
+"""The same for the network in double precision; else 1e-6. A change of 1e-15 moves no loss by more than 1e-8."""
 
 
 class Network(nn.Module):
-    """A convolution, a norm, a hidden and an output layer with their biases: three classes."""
+    """A convolution, a norm, a hidden and an output layer with their biases: six classes.
 
-    def __init__(self) -> None:
+    The matrices are square, so that a gradient can have full rank on both sides; see ``SINGULAR``.
+    """
+
+    def __init__(self, kind: torch.dtype) -> None:
         super().__init__()
         self.convolution, self.norm = nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6)
-        self.hidden, self.output = nn.Linear(6, 8), nn.Linear(8, 3)
-        generator = torch.Generator().manual_seed(1)
-        self.x = torch.randn(32, 2, 6, 6, generator=generator)
-        self.y = self.x.sum((2, 3)).argmax(1) + (self.x[:, 0, 0, 0] > 1).long()
+        self.hidden, self.output = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.to(kind)
+        self.x = uniform(torch.Generator().manual_seed(1), 60, 2, 4, 4).to(kind)
+        self.y = (self.x[:, 0].mean((1, 2)) > 0).long() * 3 + self.x[:, 1, :3, 0].argmax(1)
 
     def loss(self) -> Tensor:
-        x = torch.relu(self.norm(self.convolution(self.x))).mean((2, 3))
-        return nn.functional.cross_entropy(self.output(torch.relu(self.hidden(x))), self.y)
+        x = torch.relu(self.norm(self.convolution(self.x))).amax((2, 3))
+        return nn.functional.cross_entropy(self.output(torch.tanh(self.hidden(x))), self.y)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two threads would sum in another order, and wait for each other longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def uniform(generator: torch.Generator, *shape: int) -> Tensor:
+    """Numbers of mean 0 and variance 1 that are the same on every processor; those of ``torch.randn`` are not."""
+    return 12**0.5 * (torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5)
 
 
-def network() -> Network:
+def network(kind: torch.dtype = torch.float64) -> Network:
     torch.manual_seed(0)
-    return Network()
+    return Network(kind)
 
 
 def train(
@@ -114,24 +130,67 @@ def toy_losses(name: str) -> list[float]:
     return [measurement.values["loss"] for measurement in result.measurements]
 
 
-def test_the_table_has_a_builder_for_every_family() -> None:
-    assert list(BUILDERS) == list(FAMILIES)
+class Read(dict[str, float]):
+    """Hyperparameters that note which of them were read."""
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> float:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_every_hyperparameter_of_a_row_reaches_its_optimizer(name: str) -> None:
+    """None is forgotten in ``OptimizerClass.options``; and the adapter that the row names exists."""
+    row = family(name)
+    assert row.optimizer.adapter in ADAPTERS, f"{row.name}: special.ADAPTERS has no {row.optimizer.adapter!r}"
+    values = Read(row.complete({}))
+    optimizer_of(row, values, groups(network(), {}), 20)
+    unread = set(values) - values.names
+    assert not unread, f"{row.name}: no argument of its class takes {', '.join(sorted(unread))}"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_class_of_a_row_takes_its_arguments(name: str) -> None:
+    of = FAMILIES[name].optimizer
+    taken = inspect.signature(loaded(of.module, of.name)).parameters
+    refused = {"lr", "weight_decay", of.step, *of.options, *of.decoupling} - {""} - set(taken)
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):  # it names only some of them
+        assert not refused, f"{of.path} takes no {', '.join(sorted(refused))}"
+    assert not of.decoupled_class or loaded(of.module, of.decoupled_class)
+
+
+def test_the_walk_is_over_every_family() -> None:
+    golden = json.loads(GOLDEN.read_text())
+    for kind in ("toy", "network"):
+        missing = set(WALK) - set(golden[kind])
+        assert not missing, f"no golden losses of {', '.join(sorted(missing))}: see the top of this file"
     with pytest.raises(InputError, match="expected one of sgd"):
-        builder("lookahead")
+        build(Setting("lookahead", {}, {}), network(), 20)
 
 
 @pytest.mark.parametrize("name", WALK)
 def test_a_family_trains_the_toy_down_as_it_did_before(name: str) -> None:
     losses = toy_losses(name)
     assert losses[-1] < 0.25 * 3.6191, "the loss of the first weights is 3.6191"
-    assert losses == pytest.approx(json.loads(GOLDEN.read_text())["toy"][name], rel=TOLERANCE.get(name, 1e-4))
+    if name not in SINGULAR:
+        golden = json.loads(GOLDEN.read_text())["toy"][name]
+        assert losses == pytest.approx(golden, rel=TOY_TOLERANCE.get(name, 1e-4))
 
 
 @pytest.mark.parametrize("name", WALK)
 def test_a_family_trains_a_network_as_it_did_before(name: str) -> None:
     losses = network_losses(name)
     assert losses[1] < losses[0] < network().loss().item()
-    assert losses == pytest.approx(json.loads(GOLDEN.read_text())["network"][name], rel=TOLERANCE.get(name, 1e-4))
+    golden = json.loads(GOLDEN.read_text())["network"][name]
+    assert losses == pytest.approx(golden, rel=NETWORK_TOLERANCE.get(name, 1e-6))
 
 
 def saved(state: Mapping[str, Any]) -> Any:
@@ -144,7 +203,7 @@ def saved(state: Mapping[str, Any]) -> Any:
 @pytest.mark.parametrize("name", WALK)
 def test_a_checkpoint_goes_on_bit_for_bit(name: str) -> None:
     setting = Setting(name, decays(name), {})
-    model, other = network(), network()
+    model, other = network(torch.float32), network(torch.float32)
     bundle = build(setting, model, 20)
     bundle.train()
     train(model, bundle, 0, 9)
@@ -215,7 +274,7 @@ def walked(name: str, given: Mapping[str, float], by_hand: Any = None, momentum:
         generator = torch.Generator().manual_seed(step)
         for group in optimizer.param_groups:
             for p in group["params"]:
-                p.grad = torch.randn(p.shape, generator=generator)
+                p.grad = uniform(generator, *p.shape)
                 if by_hand is not None:
                     with torch.no_grad():
                         by_hand(p, group["lr"])
@@ -276,17 +335,17 @@ def test_a_schedules_momentum_reaches_the_update(name: str) -> None:
 
 
 def test_decoupled_decay_is_torchs_own() -> None:
-    """The hook against the flags that torch has, to the last bit."""
+    """The hook against the flags that torch has."""
     for name, kind in (("nadam", torch.optim.NAdam), ("radam", torch.optim.RAdam)):
-        w, v = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        w, v = (nn.Linear(4, 4, bias=False, dtype=torch.float64) for _ in range(2))
         v.load_state_dict(w.state_dict())
         ours = build(Setting(name, {"learning_rate": 0.1, "weight_decay": 0.3}, {}), w, 10).parts["main"]
         own = kind(v.parameters(), lr=0.1, weight_decay=0.3, decoupled_weight_decay=True, foreach=True)
         for step in range(10):
             for model, optimizer in ((w, ours), (v, own)):
-                model.weight.grad = torch.sin(torch.arange(16.0) + step).reshape(4, 4)
+                model.weight.grad = torch.sin(torch.arange(16, dtype=torch.float64) + step).reshape(4, 4)
                 optimizer.step()
-        assert torch.equal(w.weight, v.weight)
+        torch.testing.assert_close(w.weight, v.weight, rtol=1e-12, atol=1e-12)
 
 
 def test_adam_after_our_decay_is_adamw_and_with_l2_it_is_not() -> None:
@@ -296,20 +355,20 @@ def test_adam_after_our_decay_is_adamw_and_with_l2_it_is_not() -> None:
     decayed, coupled, plain = after("adamw", {"weight_decay": 0.3}), after("adam", {"l2": 0.3}), after("adam", {})
     assert not torch.allclose(decayed, coupled, atol=1e-3)
     assert not torch.allclose(decayed, plain, atol=1e-3)
-    assert torch.equal(after("adamw", {"weight_decay": 0.0}), plain)
+    torch.testing.assert_close(after("adamw", {"weight_decay": 0.0}), plain, rtol=1e-12, atol=1e-12)
 
 
 def test_sgdw_is_the_one_of_pytorch_optimizer() -> None:
     from pytorch_optimizer import SGDW
 
-    w, v = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+    w, v = (nn.Linear(4, 4, bias=False, dtype=torch.float64) for _ in range(2))
     v.load_state_dict(w.state_dict())
     given = {"learning_rate": 0.1, "momentum": 0.8, "weight_decay": 0.3, "dampening": 0.2}
     ours = build(Setting("sgdw", given, {}), w, 10).parts["main"]
     other = SGDW(v.parameters(), lr=0.1, momentum=0.8, weight_decay=0.3, dampening=0.2)
     for step in range(10):
         for model, optimizer in ((w, ours), (v, other)):
-            model.weight.grad = torch.sin(torch.arange(16.0) + step).reshape(4, 4)
+            model.weight.grad = torch.sin(torch.arange(16, dtype=torch.float64) + step).reshape(4, 4)
             optimizer.step()
     torch.testing.assert_close(w.weight, v.weight)
 
@@ -449,11 +508,15 @@ def test_ademamix_warms_up_over_the_horizon() -> None:
 
 
 def test_lookahead_goes_over_any_base_but_one_that_averages_itself() -> None:
-    assert builder("lookahead-adan") is not builder("adan")
+    ahead, base = (build(Setting(name, {}, {}), network(), 20).parts["main"] for name in ("lookahead-adan", "adan"))
+    assert type(ahead) is not type(base)
+    assert [set(p.shape) for g in ahead.param_groups for p in g["params"]] == [
+        set(p.shape) for g in base.param_groups for p in g["params"]
+    ]
     with pytest.raises(InputError, match="schedule-free-sgd averages its weights itself"):
-        builder("lookahead-schedule-free-sgd")
+        build(Setting("lookahead-schedule-free-sgd", {}, {}), network(), 20)
     with pytest.raises(InputError, match="expected one of sgd"):
-        builder("lookahead-lookahead-sgdm")
+        build(Setting("lookahead-lookahead-sgdm", {}, {}), network(), 20)
 
 
 def test_groups_multiply_the_learning_rate_and_keep_their_order() -> None:
@@ -489,6 +552,8 @@ def test_both_decays_survive_in_the_state() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    found = {"toy": {n: toy_losses(n) for n in WALK}, "network": {n: network_losses(n) for n in WALK}}
-    GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
+    losses = {
+        "toy": {n: toy_losses(n) for n in WALK if n not in SINGULAR},
+        "network": {n: network_losses(n) for n in WALK},
+    }
+    GOLDEN.write_text(json.dumps(losses, indent=1) + "\n")

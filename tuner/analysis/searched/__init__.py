@@ -1,1 +1,1 @@
-"""What the search of each arm did: its points, edges, costs, curves. No verdict is known here."""
+"""What the search of each arm showed: its points, edges, spending, curves. No verdict is known here."""

@@ -1,4 +1,4 @@
-"""The best settings of an earlier study, for a later one to start from; nothing is read or stored here."""
+"""The best settings of an earlier study, for a later one to start from; nothing is loaded or stored here."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from tuner.core.values import short
 from tuner.study_records import StudyRecords
 
 BEST = 3
-"""So many settings of each arm are carried over."""
+"""At most this many settings of each arm are carried over."""
 _BATCHES = (*OWN_OPTIONS, "batch_reference")
 
 
 def best_settings(records: StudyRecords, families: Collection[str], workload: str) -> tuple[InitialSetting, ...]:
-    """Return the best distinct settings of each arm whose family is wanted, by the search's value at the full horizon.
+    """Return the best distinct settings of each arm, by their values in the search at the full horizon.
 
-    ``workload`` is the path of the later study's: batch size, label smoothing and patterns on parameter names are
-    carried over to the same one only, and what the earlier workload took for granted is not carried over at all.
+    Batch size, label smoothing and patterns on parameter names are carried over to the same workload only. What the
+    earlier workload took for granted is not carried over at all.
+
+    Args:
+        records: of the earlier study.
+        families: the optimizer families of the later study; settings of others are left out.
+        workload: the path of the later study's workload, ``module:attribute``.
     """
     spec = records.spec
     values = {
@@ -32,8 +37,8 @@ def best_settings(records: StudyRecords, families: Collection[str], workload: st
     }
     settings: list[InitialSetting] = []
     for arm in dict.fromkeys(trial.arm for trial in records.trials):
-        mine = (t for t in records.trials_of(arm) if t.setting.family in families)
-        tried = [t for t in mine if (arm, t.index) in values]
+        wanted = (t for t in records.trials_of(arm) if t.setting.family in families)
+        tried = [t for t in wanted if (arm, t.index) in values]
         tried.sort(key=lambda t: (-spec.sign * values[t.arm, t.index], t.index))
         distinct = {t.setting.fingerprint: t for t in reversed(tried)}
         best = [t for t in tried if distinct[t.setting.fingerprint] is t][:BEST]
@@ -42,7 +47,7 @@ def best_settings(records: StudyRecords, families: Collection[str], workload: st
 
 
 def started_from(records: StudyRecords) -> dict[str, int]:
-    """Return how many settings of each study named by ``warm_start`` were tried first."""
+    """Return study -> how many of its settings were tried first, for each study that ``warm_start`` names."""
     spec = records.spec
     counts = dict.fromkeys(spec.warm_start, 0)
     for trial in records.trials:

@@ -1,9 +1,10 @@
-"""Which settings of the finalists lie at the edge of what was searched; what to do about it is not decided here."""
+"""Which coordinates of the finalists lie at an edge of their ranges; what to do about it is decided elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tuner.analysis.searched.points import used
 from tuner.config.space import ArmSpace, Dimension
@@ -18,7 +19,7 @@ EDGE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A finalist's coordinate at the ``side`` end of its range, beyond which better settings may lie."""
+    """A trial's coordinate at the ``side`` end (lower or upper) of its range; better settings may lie beyond it."""
 
     arm: str
     dimension: Dimension
@@ -30,15 +31,19 @@ class Edge:
         d = self.dimension
         return f"{d.name} = {short(self.coordinate)} lies at the {self.side} edge of its range ({d})"
 
+    def to_json(self) -> dict[str, Any]:
+        d = self.dimension
+        return {"arm": self.arm, "name": d.name, "value": self.coordinate, "side": self.side, "range": str(d)}
+
 
 def edges(records: StudyRecords, chosen: Mapping[str, int]) -> tuple[Edge, ...]:
-    """Return the edges that the finalists touch, arm by arm; those beyond which nothing lies are none."""
+    """Return the edges that the chosen trials touch, arm by arm; ``chosen`` maps an arm to the index of its trial."""
     space = records.spec.space
-    return tuple(edge for key in chosen.items() for edge in edges_of(space.arm(key[0]), records.by_key[key]))
+    return tuple(edge for arm, trial in chosen.items() for edge in edges_of(space.arm(arm), records.by_key[arm, trial]))
 
 
 def edges_of(space: ArmSpace, trial: TrialRecord) -> list[Edge]:
-    """Return the edges that one trial touches."""
+    """Return the edges that one trial touches; none of whole numbers and of axes that its training does not use."""
     touched = []
     for name, coordinate in trial.coordinates.items():
         dimension = space.dimension(name)
@@ -50,7 +55,7 @@ def edges_of(space: ArmSpace, trial: TrialRecord) -> list[Edge]:
 
 
 def side_of(dimension: Dimension, coordinate: Scalar) -> str | None:
-    """Return the end of the range at which a coordinate lies; None inside, and where the range cannot be widened.
+    """Return the end of the range at which a coordinate lies; None inside, and where nothing valid lies beyond it.
 
     >>> rate = Dimension("learning_rate", 1e-4, 1.0, log=True)
     >>> [side_of(rate, value) for value in (2e-4, 1e-2, 0.9)]

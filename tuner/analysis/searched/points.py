@@ -1,6 +1,6 @@
 """The trials of the search as points: coordinates and value at the full horizon, or how they ended without one.
 
-Which of them is best, and what follows from them, is said elsewhere.
+Which of them stands for its arm is decided in ``verdict/finalists.py``.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tuner.config.space import EFFECTIVE, ArmSpace, Dimension
-from tuner.core.records import Horizon, Outcome, Phase, Source, State, TrialRecord
+from tuner.core.records import Horizon, Outcome, Phase, Source, TrialRecord
 from tuner.core.values import Scalar
-from tuner.study_records import Key, StudyRecords, values_at
+from tuner.study_records import Key, StudyRecords, ended, values_at
 
 INDEPENDENT = frozenset({Source.SOBOL, Source.RANDOM, Source.RECORDED})
-"""The sources whose trials do not look at earlier results; where a recording does not say, it is taken at its best."""
+"""The sources whose settings do not depend on earlier results; a recording that does not say counts as one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """A trial that ended.
 
-    Completed, it has a ``value`` at the full horizon, in the metric's unit. Otherwise it diverged, failed, or was
-    pruned: it never reached the full horizon (stopped, or left on a shorter rung). ``wider``: it was proposed after the
-    search had widened a range because of what it saw.
+    A completed one has a ``value`` at the full horizon, in the metric's unit. Another one diverged, failed, or counts
+    as pruned: it did not reach the full horizon, because it was stopped or left on a shorter rung. ``wider`` says that
+    it was proposed after the search had widened a range because of its results.
     """
 
     trial: TrialRecord
@@ -35,6 +35,7 @@ class Point:
 
     @property
     def independent(self) -> bool:
+        """Whether the setting was proposed without regard to earlier results."""
         return self.trial.source in INDEPENDENT and not self.wider
 
     def coordinate(self, name: str) -> Scalar | None:
@@ -53,11 +54,11 @@ def points_of(records: StudyRecords) -> Points:
 
 def points_at(records: StudyRecords, horizon: Horizon) -> Points:
     """As :func:`points_of`, with the values that trials had at another horizon."""
-    widened = records.spec.widened
-    values = values_at(records.in_phase(Phase.EXPLORE), horizon)
+    runs, widened = records.in_phase(Phase.EXPLORE), records.spec.widened
+    values = records.search_values if horizon == records.spec.horizon else values_at(runs, horizon)
     outcomes: dict[Key, set[Outcome]] = defaultdict(set)
-    for run in records.in_phase(Phase.EXPLORE):
-        if run.state is State.ENDED and run.outcome is not None:
+    for run in ended(runs):
+        if run.outcome is not None:
             outcomes[run.spec.arm, run.spec.trial].add(run.outcome)
     points: dict[str, list[Point]] = {arm: [] for arm in records.arms}
     first = widened[0].proposed if widened else {}
@@ -72,6 +73,7 @@ def points_at(records: StudyRecords, horizon: Horizon) -> Points:
 
 
 def _without_value(outcomes: set[Outcome]) -> Outcome | None:
+    """How a trial without a value ended, the gravest outcome of its runs; None if no run ended but lost ones."""
     for outcome in (Outcome.DIVERGED, Outcome.FAILED):
         if outcome in outcomes:
             return outcome
@@ -79,9 +81,9 @@ def _without_value(outcomes: set[Outcome]) -> Outcome | None:
 
 
 def scored(points: Sequence[Point], sign: int) -> list[tuple[Mapping[str, Scalar], float]]:
-    """Return coordinates and score (more is better; -inf: diverged or failed) of the trials that tell something."""
-    told = [point for point in points if point.outcome is not Outcome.PRUNED]
-    return [(p.trial.coordinates, -math.inf if p.value is None else p.value * sign) for p in told]
+    """Return coordinates and score of the points that were not pruned: more is better, -inf diverged or failed."""
+    kept = [point for point in points if point.outcome is not Outcome.PRUNED]
+    return [(p.trial.coordinates, -math.inf if p.value is None else p.value * sign) for p in kept]
 
 
 def rate_dimension(space: ArmSpace) -> Dimension | None:

@@ -1,7 +1,7 @@
-"""Whether short runs tell what full ones do: the rank agreement of an arm's rungs; nothing is decided by it here.
+"""How well short runs rank an arm's settings, compared with full runs; nothing is decided by it here.
 
-Only settings that trained on both rungs tell, and those were chosen by their short runs: the agreement over all
-settings is usually larger than the one over the chosen few.
+Only settings that trained on both rungs can be compared, and they were chosen by their short runs: the agreement over
+all settings is usually larger than over the chosen few.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from tuner.core.records import Horizon, Outcome, Phase
 from tuner.study_records import StudyRecords
 
 FEWEST = 4
-"""So many settings on both rungs a rank correlation takes."""
+"""A rank correlation takes at least this many settings on both rungs."""
 LIES = 0.4
 """Below this rank correlation a short horizon says little about the full one."""
 
 Scores = Mapping[tuple[str, float], Mapping[int, float]]
-"""(arm, length of the horizon) -> trial -> score: more is better, -inf where it diverged or failed."""
+"""(arm, amount of the horizon) -> trial -> score: more is better, -inf where the run diverged or failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RungAgreement:
-    """How an arm's ``n`` settings that trained on both rank at a short horizon and at the full one (Spearman's rho).
+    """How alike an arm's settings rank at a short horizon and at the full one (Spearman's rho).
 
-    ``correlation`` is None below four settings, and where one of the two horizons tells no two of them apart.
+    ``n`` settings trained at both. ``correlation`` is None for fewer than four, and where all of them have the same
+    score at one of the two horizons.
     """
 
     arm: str
@@ -40,11 +41,12 @@ class RungAgreement:
     correlation: float | None
 
     def to_json(self) -> dict[str, Any]:
+        """Return plain JSON, with the horizons as text."""
         return asdict(self) | {"horizon": str(self.horizon), "full": str(self.full)}
 
 
 def rung_agreements(records: StudyRecords) -> tuple[RungAgreement, ...]:
-    """Return one row for each arm and each rung below the full horizon; none where all runs are full ones."""
+    """Return one row for each arm and each rung below the full horizon; none for a recording."""
     spec, scores = records.spec, _scores(records)
     short = [rung for rung in spec.rungs[:-1] if spec.recording is None]
     return tuple(
@@ -56,7 +58,7 @@ def rung_agreements(records: StudyRecords) -> tuple[RungAgreement, ...]:
 
 
 def best_known(rows: Iterable[RungAgreement]) -> tuple[RungAgreement, ...]:
-    """Return for each arm the rung that most settings share with the full horizon, the longer one of equals."""
+    """Return for each arm the rung that shares most settings with the full horizon; of equals the longest."""
     best: dict[str, RungAgreement] = {}
     for row in rows:
         if row.arm not in best or row.n >= best[row.arm].n:
@@ -65,7 +67,7 @@ def best_known(rows: Iterable[RungAgreement]) -> tuple[RungAgreement, ...]:
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Return Spearman's rho of pairs (Spearman 1904); None below four, and where one side has no order.
+    """Return Spearman's rho of pairs (Spearman 1904); None for fewer than four, and where one side is constant.
 
     >>> rank_correlation([(1.0, 10.0), (2.0, 30.0), (3.0, 20.0), (4.0, 40.0)])
     0.8
@@ -78,11 +80,13 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def _agreement(short: Mapping[int, float], full: Mapping[int, float]) -> tuple[int, float | None]:
+    """How many trials have a score at both horizons, a finite one at the short one, and their rank correlation."""
     pairs = [(score, full[trial]) for trial, score in short.items() if trial in full and math.isfinite(score)]
     return len(pairs), rank_correlation(pairs)
 
 
 def _scores(records: StudyRecords) -> Scores:
+    """The scores of the search's runs that say something about their setting at their whole horizon."""
     scores: dict[tuple[str, float], dict[int, float]] = defaultdict(dict)
     for run in sorted(records.in_phase(Phase.EXPLORE), key=lambda run: run.run_id):
         if run.outcome not in (None, Outcome.LOST, Outcome.PRUNED):

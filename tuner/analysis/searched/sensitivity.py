@@ -1,7 +1,7 @@
-"""How sensitive an arm is to its learning rate: over how wide a range of rates good trials were found.
+"""How sensitive an arm is to its learning rate: over how wide a range of rates its good trials lie.
 
-Only completed trials at the full horizon enter; what a trial's other settings did is not taken out, so the width is a
-lower bound: a rate between two good ones may have had bad company.
+Only completed trials at the full horizon enter. What a trial's other settings did is not taken out, so the width is a
+lower bound: a good rate may have been tried only beside bad values of the others.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from tuner.analysis.searched.points import Point, Points, rate_dimension
 from tuner.config.space import Dimension
 from tuner.config.spec import StudySpec
 from tuner.core.records import Outcome
-from tuner.core.values import short
+from tuner.core.values import counted, short
 
 FEWEST = 5
+"""A width takes at least this many completed trials."""
 _SHARE = 0.1
 
 
@@ -26,9 +27,10 @@ _SHARE = 0.1
 class Sensitivity:
     """Rates from ``low`` to ``high`` came within ``tolerance`` (in the metric's unit) of the arm's best value.
 
-    ``decades`` is that range's width, ``searched`` the width of what the search covers, both as log10 ratios.
-    ``n`` completed trials tell, ``good`` of them are within the tolerance. ``cliff`` is how many decades above the
-    best rate the nearest diverged trial lies (None: none above). ``reason`` says why there is no width.
+    ``name`` is the searched dimension: the learning rate, or the effective one. ``decades`` is the width of the range,
+    ``searched`` that of the whole dimension, both as log10 ratios. Of ``n`` completed trials ``good`` are within the
+    tolerance; ``best`` is the rate of the best one. ``cliff`` is how many decades above it the nearest diverged trial
+    lies, None where none diverged above. ``reason`` says why there is no width.
     """
 
     arm: str
@@ -46,20 +48,25 @@ class Sensitivity:
 
 
 def sensitivities(spec: StudySpec, points: Points, min_effect: float | None) -> tuple[Sensitivity, ...]:
-    """Return one row per arm; the tolerance is what matters in practice, and where nobody knows, see ``_tenth``."""
+    """Return one row per arm, in the space's order.
+
+    ``min_effect`` is the smallest difference that matters, in the metric's unit; without one that is above 0, the
+    tolerance is a tenth of the way from the arm's best value to its median.
+    """
     return tuple(sensitivity(arm.arm, rate_dimension(arm), points[arm.arm], spec.sign, min_effect) for arm in spec.arms)
 
 
 def sensitivity(
     arm: str, dimension: Dimension | None, points: Sequence[Point], sign: int, tolerance: float | None
 ) -> Sensitivity:
-    """Return over how many decades of the rate good trials lie; see :class:`Sensitivity`."""
+    """Return the row of one arm, whose rate is ``dimension``; ``sign`` is +1 to maximize, -1 to minimize."""
     if dimension is None:
         return Sensitivity(arm, "learning_rate", 0, reason="its learning rate was not searched")
     name = dimension.name
     rows = [(_rate(p, name), p.value * sign) for p in points if p.value is not None and _rate(p, name) is not None]
     if len(rows) < FEWEST:
-        return Sensitivity(arm, name, len(rows), reason=f"{len(rows)} completed trials; it takes at least {FEWEST}")
+        trials = counted(len(rows), "completed trial")
+        return Sensitivity(arm, name, len(rows), reason=f"{trials}, and a range takes at least {FEWEST}")
     scores = np.array([score for _, score in rows])
     rates = np.array([rate for rate, _ in rows], dtype=float)
     if tolerance is None or tolerance <= 0:
@@ -85,26 +92,27 @@ def sensitivity(
 
 
 def _tenth(scores: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    """A tenth of the way from the best value to the middle one, where no smallest effect is known."""
+    """A tenth of the way from the best score to the median."""
     return _SHARE * float(scores.max() - np.median(scores))
 
 
 def _rate(point: Point, name: str) -> float | None:
-    found = point.coordinate(name)
-    return float(found) if isinstance(found, int | float) and found > 0 else None
+    rate = point.coordinate(name)
+    return float(rate) if isinstance(rate, int | float) and rate > 0 else None
 
 
 def in_words(found: Sensitivity) -> str:
     """Say it in a sentence.
 
     >>> in_words(Sensitivity("sgd", "learning_rate", 8, 0.01, 0.3, 0.1, 1.0, 1.0, 4.0, 3))
-    'rates from 0.1 to 1 (1 of 4 decades searched) came within 0.01 of the best: 3 of 8 trials'
+    'rates from 0.1 to 1 came within 0.01 of the best value (1 of 4 decades searched, 3 of 8 trials)'
     """
     if found.decades is None or found.searched is None:
         return found.reason
-    span = f"rates from {short(found.low)} to {short(found.high)}" if found.good > 1 else f"only {short(found.best)}"
-    width = f"{found.decades:.2g} of {found.searched:.2g} decades searched"
-    text = f"{span} ({width}) came within {short(found.tolerance)} of the best: {found.good} of {found.n} trials"
+    span = f"rates from {short(found.low)} to {short(found.high)}"
+    span = span if found.good > 1 else f"only the best rate, {short(found.best)},"
+    width = f"{found.decades:.2g} of {found.searched:.2g} decades searched, {found.good} of {found.n} trials"
+    text = f"{span} came within {short(found.tolerance)} of the best value ({width})"
     if found.cliff is not None:
         text += f"; the nearest diverged trial lies {found.cliff:.2g} decades above the best rate"
     return text

@@ -1,4 +1,4 @@
-"""What came within equal budgets: which arms ran out of settings, which runs compete. Costs: :class:`StudyRecords`."""
+"""Equal budgets: which arms ran out of settings, and which runs compete. What runs cost is in ``study_records.py``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from tuner.core.records import RunRecord, State
 from tuner.study_records import StudyRecords, Training, ended
 
 ALMOST_ONE = 1.0 - 1e-6
-"""Arms that are served in turn may differ by just under one full run."""
+"""Arms that are served in turn may differ by just under one full run; the rest is room for rounding."""
 
 
 def in_full_runs(spec: StudySpec) -> bool:
-    """Whether budgets are counted in full runs; otherwise the number of proposals says it all."""
+    """Whether budgets are counted in full runs; otherwise every proposal is one full run, and proposals are counted."""
     return spec.recording is None and (spec.fidelity.kind != FULL or spec.allocation != COMPARE)
 
 
 def smallest(records: StudyRecords) -> float:
-    """Return the smallest spending, in full runs, of the arms that have begun.
+    """Return the smallest spending, in full runs, of the arms that have begun and did not run out of settings.
 
-    An arm that ran out of settings sets no limit.
+    Where none is left, the largest spending.
     """
     costs, done = records.spent, set(exhausted(records))
     limits = (cost for arm, cost in costs.items() if cost and arm not in done)
@@ -29,10 +29,11 @@ def smallest(records: StudyRecords) -> float:
 
 
 def exhausted(records: StudyRecords) -> tuple[str, ...]:
-    """Return the arms that ran out of settings: those that were passed over while others had spent more.
+    """Return the arms that ran out of settings: those that were passed over although others had spent more.
 
-    Arms are served in turn, the one that has spent least first. So one that trains nothing, while another that had
-    spent more was given its last run later, had nothing new to train. (A run that may be pruned counts in full first.)
+    Arms are served in turn, the one that has spent least first. So an arm had nothing new to train if it trains nothing
+    while another one, which had already spent more, began its last run later. A run that may be pruned counts in full
+    until it ends, so with a pruner "more" means more by a full run.
     """
     spec = records.spec
     if spec.allocation == OPTIMISE:
@@ -42,20 +43,20 @@ def exhausted(records: StudyRecords) -> tuple[str, ...]:
     spare = 1.0 if spec.fidelity.kind == PRUNE else 1.0 - ALMOST_ONE
 
     def passed_over(arm: str, other: str) -> bool:
-        mine, last = rows[arm][-1], rows[other][-1]
-        before = costs[other] - (records.cost(last) if last.state is State.ENDED else 0.0)
-        return last.began > mine.began and before > costs[arm] + spare
+        last, later = rows[arm][-1], rows[other][-1]
+        before = costs[other] - (records.cost(later) if later.state is State.ENDED else 0.0)
+        return later.began > last.began and before > costs[arm] + spare
 
     idle = [arm for arm, row in rows.items() if row and all(run.state is State.ENDED for run in row)]
     return tuple(arm for arm in idle if any(passed_over(arm, other) for other in rows if rows[other]))
 
 
 def equally_paid(records: StudyRecords) -> list[RunRecord]:
-    """Return the runs of the search that compete: those that every arm's budget reached.
+    """Return the runs of the search that compete, arm by arm, in the order in which they began.
 
-    Where arms' spending differs by more than one full run (the search was cut short), only what an arm had reached
-    within the smallest spending and just under one more counts, in the order in which runs were handed out.
-    Where the budget was moved on purpose, all compete.
+    Where the arms' spending differs by more than one full run (the search was cut short), an arm's runs compete only
+    until it had spent as much as the arm that spent least, plus just under one full run. Where the budget was moved
+    between arms on purpose, all runs compete.
     """
     costs = records.spent
     begun = [cost for cost in costs.values() if cost]
@@ -66,7 +67,7 @@ def equally_paid(records: StudyRecords) -> list[RunRecord]:
 
 
 def _paid(records: StudyRecords, arm: str) -> Iterator[tuple[RunRecord, float]]:
-    """The arm's ended runs, each with what had been spent when it was paid."""
+    """The arm's ended runs in the order in which they began, each with what the arm had spent by then, in full runs."""
     paid: dict[Training, float] = {}
     for run in ended(records.handed_out(arm)):
         paid |= records.paid([run])
@@ -76,9 +77,9 @@ def _paid(records: StudyRecords, arm: str) -> Iterator[tuple[RunRecord, float]]:
 def unequal(costs: Mapping[str, float]) -> str:
     """Say what budgets that were moved on purpose leave to be claimed.
 
-    >>> unequal({"sgdm": 6.0, "adamw": 18.0}).partition(":")[0]
-    "sgdm got 6, adamw 18 full runs' worth"
+    >>> unequal({"sgdm": 6.0, "adamw": 18.0})
+    'sgdm got 6, adamw 18 full runs, and a verdict about families needs equal budgets'
     """
     (first, least), *rest = costs.items()
     got = ", ".join([f"{first} got {least:.3g}", *(f"{arm} {cost:.3g}" for arm, cost in rest)])
-    return f"{got} full runs' worth: the claim is about these settings; which family is better needs equal budgets"
+    return f"{got} full runs, and a verdict about families needs equal budgets"

@@ -1,6 +1,6 @@
-"""Intervals, equivalence, shares of won pairs, corrections: arrays in, numbers out.
+"""Intervals, equivalence, shares of won pairs, Holm's correction, standard deviations: arrays in, numbers out.
 
-The test of a pair stands in ``flips.py``; no record, no arm and no rule of the verdict is known here.
+The test of a pair is in ``flips.py``. No record, no arm and no rule of the verdict is known here.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ Array = NDArray[np.float64]
 Interval = tuple[float, float]
 
 RESAMPLES = 4_999
+"""How often the bootstrap resamples."""
 _SEED = 20_260_101
 
 
 def equivalent(differences: Sequence[float] | Array, margin: float, alpha: float) -> bool:
-    """Whether two one-sided t-tests place the mean difference inside ±margin (Schuirmann 1987, TOST).
+    """Return whether two one-sided t-tests at level ``alpha`` place the mean inside ±margin (TOST: Schuirmann 1987).
+
+    ``differences`` are those of pairs, ``margin`` is in their unit. False for fewer than two.
 
     >>> equivalent([0.1, -0.1, 0.05, -0.05, 0.0, 0.1], margin=0.5, alpha=0.05)
     True
@@ -33,7 +36,7 @@ def equivalent(differences: Sequence[float] | Array, margin: float, alpha: float
 
 
 def equivalents(rows: Array, margin: float, alpha: float) -> NDArray[np.bool_]:
-    """As :func:`equivalent`, for every row of a matrix."""
+    """As :func:`equivalent`, for every row of a matrix (data sets by pairs); one answer per row."""
     n = rows.shape[1]
     if n < 2:
         return np.zeros(len(rows), dtype=bool)
@@ -45,7 +48,10 @@ def equivalents(rows: Array, margin: float, alpha: float) -> NDArray[np.bool_]:
 
 
 def bootstrap_interval(values: Sequence[float] | Array, confidence: float) -> Interval | None:
-    """Return the BCa bootstrap interval of the mean (Efron 1987); a point for constant data, None below two values.
+    """Return the BCa bootstrap interval of the mean (Efron 1987); None for fewer than two values.
+
+    For constant data, and where the bootstrap fails, the interval is the mean itself; it always contains the mean. The
+    resampling has a seed of its own, so the same values have the same interval.
 
     >>> bootstrap_interval([2.0, 2.0, 2.0], 0.95)
     (2.0, 2.0)
@@ -58,7 +64,7 @@ def bootstrap_interval(values: Sequence[float] | Array, confidence: float) -> In
         return mean, mean
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        found = stats.bootstrap(
+        interval = stats.bootstrap(
             (data,),
             np.mean,
             n_resamples=RESAMPLES,
@@ -66,14 +72,14 @@ def bootstrap_interval(values: Sequence[float] | Array, confidence: float) -> In
             method="BCa",
             random_state=np.random.default_rng(_SEED),
         ).confidence_interval
-    low, high = float(found.low), float(found.high)
+    low, high = float(interval.low), float(interval.high)
     if not (math.isfinite(low) and math.isfinite(high)):
         return mean, mean
     return min(low, mean), max(high, mean)
 
 
 def prob_better(differences: Sequence[float] | Array) -> float | None:
-    """Return the share of pairs that are won, ties counting half: P(A > B).
+    """Return the share of pairs that are won, ties counting half: an estimate of P(A > B). None without any pair.
 
     >>> prob_better([1.0, 2.0, 0.0, -1.0])
     0.625
@@ -97,7 +103,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def pooled_sd(groups: Sequence[Array]) -> float:
-    """Return the standard deviation within groups, over all groups of two or more values; 0 without any.
+    """Return the standard deviation within groups, pooled over all groups of two or more values; 0 without any.
+
+    The values may be as large as floats get: no square overflows.
 
     >>> pooled_sd([np.array([1.0, 3.0]), np.array([7.0])]) == 2**0.5
     True
@@ -114,15 +122,15 @@ def pooled_sd(groups: Sequence[Array]) -> float:
 
 
 FAR_OUT = 3.0
-"""A standard deviation of so many robust ones is one of outliers."""
+"""A standard deviation above this many robust ones is due to outliers."""
 _MAD_FACTORS = {2: 1.196, 3: 1.495, 4: 1.363, 5: 1.206, 6: 1.2, 7: 1.14, 8: 1.129, 9: 1.107}
 
 
 def noise_sd(groups: Sequence[Array]) -> float:
-    """Return the standard deviation within groups of runs that train as they should.
+    """Return the standard deviation within groups, without the effect of a few runs that lie far out.
 
-    It is :func:`pooled_sd`, unless a few runs far out make it what it is: where it exceeds three times the median
-    absolute deviation within groups (made consistent for normal noise; Croux & Rousseeuw 1992), it is the latter.
+    It is :func:`pooled_sd`, unless that exceeds three times the median absolute deviation within groups (made
+    consistent for normal noise; Croux & Rousseeuw 1992): then it is the latter, if that is above 0.
 
     >>> calm = np.array([1.0, 1.1, 0.9, 1.05])
     >>> noise_sd([calm, calm]) == pooled_sd([calm, calm]), round(noise_sd([calm, np.array([1.0, 1.1, 0.9, 40.0])]), 2)
@@ -140,5 +148,5 @@ def noise_sd(groups: Sequence[Array]) -> float:
 
 
 def _binary_scale(largest: Array | np.float64) -> Array:
-    """The power of two just below: values divided by it can be squared, and no bit of them is rounded."""
+    """The power of two just below ``largest``: values divided by it can be squared, and dividing rounds no bit."""
     return np.asarray(np.ldexp(1.0, np.frexp(largest)[1] - 1), dtype=float)

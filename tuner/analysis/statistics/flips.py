@@ -1,4 +1,4 @@
-"""The test of a pair: sign flips of paired differences under two statistics at once; no record, no arm, no rule.
+"""The test of a pair: sign flips of paired differences, with two statistics at once. No record or rule is known here.
 
 The null: the two runs of a pair are exchangeable, so the difference is as likely to have either sign (Fisher 1935;
 Ernst 2004, Statistical Science 19(4)). The statistic is the larger of two, each divided by its standard deviation over
@@ -20,21 +20,21 @@ from scipy.special import owens_t
 Array = NDArray[np.float64]
 
 EXACT_UP_TO = 20
-"""Up to so many pairs all sign flips are counted; above, ``MONTE_CARLO`` random ones."""
+"""Up to this many pairs all sign flips are counted; above, ``MONTE_CARLO`` random ones."""
 MONTE_CARLO = 99_999
 _SEED = 20_260_101
 _BLOCK = 2_000_000
 _SLACK = 1e-10
 _DIGITS = 9
-"""Differences that agree to so many significant digits share a rank: subtracting has blurred the rest."""
+"""Differences that agree to this many significant digits share a rank: the subtraction has blurred the others."""
 
 
 def sign_flip_p(differences: Sequence[float] | Array) -> float:
-    """Return the two-sided p of the sign-flip test of paired differences, in the direction of their mean.
+    """Return the two-sided p of the sign-flip test of n paired differences, in the direction of their mean.
 
-    Twice the share of sign flips whose larger statistic, oriented as the observed mean, reaches the observed one: at
-    least 2**(1-n), the same for the negated differences, 1 for a mean of 0. Exact for up to 20 pairs, otherwise Monte
-    Carlo with (1 + count) / (1 + N), which is valid too (Phipson & Smyth 2010, arXiv 1603.05766).
+    It is twice the share of sign flips whose larger statistic, oriented as the observed mean, reaches the observed one:
+    at least 2**(1-n), the same for the negated differences, 1 for a mean of 0. Exact for up to 20 pairs, otherwise
+    Monte Carlo with (1 + count) / (1 + N), which is valid too (Phipson & Smyth 2010, arXiv 1603.05766).
 
     >>> sign_flip_p([0.1, 0.3, 0.2, 0.1, 0.4, 0.2])
     0.03125
@@ -45,7 +45,7 @@ def sign_flip_p(differences: Sequence[float] | Array) -> float:
 
 
 def sign_flip_ps(rows: Array) -> Array:
-    """As :func:`sign_flip_p`, for every row of a matrix (data sets by pairs)."""
+    """As :func:`sign_flip_p`, for every row of a matrix (data sets by pairs); one p per row."""
     n = rows.shape[1]
     if n == 0 or not len(rows):
         return np.ones(len(rows))
@@ -65,7 +65,7 @@ def sign_flip_ps(rows: Array) -> Array:
 
 
 def sign_flip_ps_fast(rows: Array) -> Array:
-    """As :func:`sign_flip_ps`, with the flips' normal limit above ten pairs; for planning, not for verdicts.
+    """As :func:`sign_flip_ps`, with the normal limit of the flips above 10 pairs; for planning, not for verdicts.
 
     The two statistics are then bivariate normal, and the tail of their maximum is a value of Owen's T (Owen 1956).
     """
@@ -78,7 +78,10 @@ def sign_flip_ps_fast(rows: Array) -> Array:
 
 
 def _oriented(rows: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-    """Differences and signed ranks turned so that the mean is above 0, both of length 1; the bar; whether one is."""
+    """The two statistics' terms, turned so that the mean is above 0, and scaled to length 1 per row.
+
+    Then the larger of their sums (the bar that flips have to reach), and whether the mean differs from 0 at all.
+    """
     total = rows.sum(axis=1)
     open_ = np.abs(total) > 1e-12 * np.abs(rows).sum(axis=1)
     turn = np.where(total < 0, -1.0, 1.0)[:, None]
@@ -87,7 +90,7 @@ def _oriented(rows: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
 
 
 def signed_ranks(rows: Array) -> Array:
-    """Return the ranks of the absolute differences of each row (ties: their mean), with the differences' signs.
+    """Return the ranks of the absolute differences within each row, with the differences' signs; ties share the mean.
 
     >>> signed_ranks(np.array([[0.1, -0.3, 0.0, 0.1]])).tolist()
     [[2.5, -4.0, 0.0, 2.5]]
@@ -100,7 +103,7 @@ def signed_ranks(rows: Array) -> Array:
 
 
 def _unit(rows: Array) -> Array:
-    """Scale each row to length 1 (rows of zeros stay): then its sum has variance 1 over the flips."""
+    """Each row scaled to length 1, so that its sum has variance 1 over the flips; rows of zeros stay."""
     largest = np.abs(rows).max(axis=1, keepdims=True)
     scaled = rows / np.where(largest > 0, largest, 1.0)
     length = np.sqrt((scaled**2).sum(axis=1, keepdims=True))
@@ -108,7 +111,7 @@ def _unit(rows: Array) -> Array:
 
 
 def _flips(n: int) -> Iterator[Array]:
-    """Yield blocks of sign vectors: half of all 2**n (the other half mirrors them), or random ones."""
+    """Blocks of sign vectors: half of all 2**n (the other half mirrors them), or random ones."""
     if n <= EXACT_UP_TO:
         low = min(n, 14)
         for high in range(2 ** (n - low)):

@@ -1,1 +1,1 @@
-"""The rule: finalists, looks, contest, decision, families, and the runs that it asks for next."""
+"""The rule: finalists, looks, contest, decision, families, and the runs that it asks for next. Nothing trains here."""

@@ -1,4 +1,4 @@
-"""How many seeds would settle an undecided contest, and what the planned ones can see; nothing is decided here."""
+"""How many seeds would settle an inconclusive contest, and what the planned ones can detect; it decides nothing."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.analysis.statistics import power
 from tuner.analysis.statistics.estimates import Array, equivalents
 from tuner.analysis.statistics.flips import sign_flip_ps_fast
-from tuner.analysis.statistics.power import POWER
+from tuner.analysis.verdict import power
 from tuner.analysis.verdict.contest import Contest
 from tuner.analysis.verdict.looks import extension_level, looks_of, smallest_decisive
+from tuner.analysis.verdict.power import POWER
 from tuner.config.spec import StudySpec
 
 MOST = 1_000
+"""No advice goes beyond this many seeds per arm."""
 _THREE_OF_FOUR = 0.674
+"""The mean of a normal difference that is above 0 with probability 0.75, in its standard deviations."""
 _STUDIES = 400
 _SEED = 20_260_102
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What the seeds can see before the study starts, for two arms; see ``power.py`` for the simulated noise.
+    """What two arms' seeds can detect, known before the study starts; see ``power.py`` for the simulated noise.
 
-    ``advised`` seeds see a P(A > B) of 0.75 in 80 % of studies, ``smallest`` is what the planned ones see as often
-    (None: nothing), both in the worst of the shapes of noise. ``ties`` is how often two equal arms come out as *tie*
-    with a ``min_effect`` of one standard deviation of the seed noise, ``seeds_for_ties`` what it takes in half of them.
+    ``seeds`` are planned per arm. ``advised`` seeds detect a P(A > B) of 0.75 in 80 % of studies, ``smallest`` is the
+    P(A > B) that the planned ones detect as often (None: not even 0.99), both for the worst of the shapes of noise.
+    ``ties`` is the share of studies in which two equal arms come out as a tie, with a ``min_effect`` of one standard
+    deviation of the seed noise; with ``seeds_for_ties`` seeds it is half of the studies.
     """
 
     seeds: int
@@ -38,7 +41,7 @@ class Outlook:
 
 
 def outlook(spec: StudySpec, arms: int) -> Outlook | None:
-    """Return what the planned seeds of so many finalists can see; None where none are planned."""
+    """Return what the seeds planned for this number of finalists can detect; None where none are planned."""
     looks = looks_of(spec, arms)
     if not looks:
         return None
@@ -56,10 +59,10 @@ def seeds_needed(spec: StudySpec, state: Contest) -> int | None:
     """Return the total of seeds per arm that settles the contest with a probability of 0.8; None above 1,000.
 
     The seeds seen so far are resampled with replacement (whole rows: all arms still in keep their pairing), twice:
-    once for what is not known of the arms, once for the n seeds of a study; each is judged as the next look would
-    judge it. So the probability of 0.8 is that of the whole plan, the luck of the seeds seen so far included. Never
-    fewer than see a P(A > B) of 0.75, unless the seeds seen so far make that look small: a handful of seeds that look
-    alike are no reason to plan for less. Also None with fewer than two seeds seen.
+    once for what is not known of the arms, once for the n seeds of a study. Each such study is judged as the next look
+    would judge it. So the probability of 0.8 includes the luck of the seeds seen so far. The total is at least what
+    detects a P(A > B) of 0.75, unless the differences seen so far are clearly larger (:func:`clear`): a handful of
+    seeds that look alike are no reason to plan for fewer. Also None where fewer than two seeds were seen.
     """
     table = state.samples.at()
     rows = np.array([table[arm] for arm in state.alive])
@@ -76,9 +79,10 @@ def seeds_needed(spec: StudySpec, state: Contest) -> int | None:
 
 
 def clear(rows: Array) -> bool:
-    """Whether the leader's paired differences, two standard errors off, still exceed those of P(A > B) = 0.75.
+    """Return whether the leader beats every other arm by clearly more than P(A > B) = 0.75; rows are arms by seeds.
 
-    In standard deviations of the difference: the normal one's is 0.674, the standard error of Hedges & Olkin 1985.
+    Clearly: the mean paired difference, in its standard deviations and less two standard errors (Hedges & Olkin 1985),
+    is above 0.674, which is what a normal difference with P(A > B) = 0.75 has.
 
     >>> clear(np.array([[5.0, 5.2, 5.1], [1.0, 1.1, 1.3]])), clear(np.array([[1.0, 2.0, 3.0], [1.1, 1.7, 2.8]]))
     (True, False)
@@ -91,18 +95,25 @@ def clear(rows: Array) -> bool:
 
 
 def _next_level(spec: StudySpec, state: Contest) -> float:
-    """Runs that others made are judged once, at alpha; a study of ours at what its next extension may spend."""
+    """The level of the next look: alpha for a recording, which has one look; else what the next extension may spend."""
     alpha = spec.confirmation.alpha
     return alpha if spec.recording else extension_level(state.looks, alpha)
 
 
 def search_seeds(rows: Array, level: float, alpha: float, margin: float, start: int) -> int | None:
-    """Return the fewest seeds from ``start`` whose chance suffices; ``rows`` are arms by seeds."""
+    """Return the fewest seeds, from ``start`` on, that settle the contest with a probability of 0.8; None above 1,000.
+
+    ``rows`` are the scores seen so far, arms by seeds; ``margin`` is the smallest difference that matters, in the
+    metric's unit; for the rest see :func:`chance`.
+    """
     return power.fewest(lambda n: chance(rows, n, level, alpha, margin) >= POWER, start, max(MOST, start))
 
 
 def chance(rows: Array, n: int, level: float, alpha: float, margin: float) -> float:
-    """Return the share of resampled studies of n seeds that end in *better* or *no practical difference*."""
+    """Return the share of resampled studies of n seeds that end in *better* or *no practical difference*.
+
+    ``level`` is that of the sign-flip test, ``alpha`` that of the test of equivalence.
+    """
     rng, seen = np.random.default_rng(_SEED), rows.shape[1]
     plausible = rng.integers(0, seen, size=(_STUDIES, seen))
     picked = np.take_along_axis(plausible, rng.integers(0, seen, size=(_STUDIES, n)), axis=1)
@@ -110,7 +121,10 @@ def chance(rows: Array, n: int, level: float, alpha: float, margin: float) -> fl
 
 
 def settled(drawn: Array, level: float, alpha: float, margin: float) -> NDArray[np.bool_]:
-    """For arms by studies by seeds: whether the leader of each study beats or equals every other arm."""
+    """Return for each study whether its leader beats, or is equivalent to, every other arm.
+
+    ``drawn`` are scores, arms by studies by seeds; ``margin`` is in their unit.
+    """
     means = drawn.mean(axis=2)
     leader = means.argmax(axis=0)
     best = np.take_along_axis(drawn, leader[None, :, None], axis=0)[0]

@@ -1,18 +1,20 @@
-"""The contest of the finalists, look by look: who leads, who is out, who is recommended; no words, no intervals.
+"""The contest of the finalists, look by look: who leads, who is out, who is recommended. Words are in ``decision.py``.
 
-Cheap and a pure function of the records, because the plan of the next runs asks it after every batch.
+It is a pure function of the records, and cheap, because the plan of the next runs asks it after every batch.
 
 The rule. Pairs of finalists are compared on their common seeds by the exact two-sided sign-flip test (``flips.py``)
-in the direction of the mean difference, at the looks and levels of ``looks.py``. A look counts when every arm still in
-has ended all of its seeds. At each look the leader is the arm with the best mean; an arm that the leader beats at the
-look's level is out, and trains no further seed. The leader is *better* when it alone is left: it beat every other arm,
-each at the study's alpha in total (intersection-union test: Berger 1982, Technometrics 24(4)), or beat the one who had.
-A diverged or failed run is never dropped: it loses its pair. A run lost with its machine is a missing pair.
+in the direction of the mean difference, at the looks and levels of ``looks.py``. A look counts once every arm still in
+has ended its runs on all seeds of the look. At each look the leader is the arm with the best mean; an arm that the
+leader beats at the look's level is out, and trains on no further seed. The leader is *better* when it alone is left: it
+beat every other arm, each at the study's alpha in total (intersection-union test: Berger 1982, Technometrics 24(4)), or
+beat the arm that had beaten that one. A diverged or failed run is never left out: it loses its pair. A run that was
+lost with its machine is a missing pair.
 
-Equivalence (TOST, Schuirmann 1987) is asked at the planned look and later ones, at alpha: a tie needs every arm still
-in to be equivalent to the leader within ±min_effect, and to have a completed run on fresh seeds: to diverge alike is no
-tie. Where no arm has one, the best of the search leads. Ties go to the cheapest: optimizer state per parameter, then
-hyperparameters to tune, then seconds per step (differences below 10 % are noise), then the better mean.
+Equivalence (TOST: Schuirmann 1987) is tested at the planned look and at later ones, at alpha: a tie needs every arm
+still in to be equivalent to the leader within ±min_effect, and to have a completed run on fresh seeds: arms that only
+diverge do not tie. Where no arm has a completed run on fresh seeds, the best of the search leads. Ties go to the
+cheapest: optimizer state per parameter, then hyperparameters to tune, then seconds per step (differences below 10 %
+count as noise), then the better mean.
 """
 
 from __future__ import annotations
@@ -35,15 +37,18 @@ from tuner.core.records import Phase, RunRecord, State
 from tuner.study_records import StudyRecords
 
 _AS_FAST = 1.1
+"""An arm counts as fast as the fastest one if a step takes at most this many times as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Where the contest stands. ``dropped`` maps an arm to the seeds after which it was out.
+    """Where the contest stands.
 
-    ``min_effect`` is the smallest difference that matters, in the metric's unit; ``min_effect_source`` whence it comes.
-    ``reached`` is the last look that counted, ``ahead`` the next one that wants runs (None: no more are planned,
-    or none is needed). ``recommended`` is an arm; None only if there is no finalist.
+    ``chosen`` maps each arm with a finalist to the index of its trial. Of the planned ``looks``, ``reached`` is the
+    last one that counted, ``ahead`` the next one that needs runs (None: no more are planned, or none is needed).
+    ``alive`` are the arms still in, ``dropped`` maps each other one to the number of seeds after which it was out.
+    ``recommended`` is the leader, or the cheapest of a tie; None only if there is no finalist. ``min_effect`` is the
+    smallest difference that matters, in the metric's unit, ``min_effect_source`` where it comes from.
     """
 
     chosen: Mapping[str, int]
@@ -61,11 +66,12 @@ class Contest:
 
     @property
     def min_effect_given(self) -> bool:
+        """Whether the user gave the smallest difference that matters."""
         return self.min_effect_source is EffectSource.GIVEN
 
 
 def contest(records: StudyRecords) -> Contest:
-    """Fix the finalists, then walk through the looks that are complete."""
+    """Return where the contest stands: take the finalists, then judge every look whose runs have ended."""
     chosen = finalists(records)
     samples = collect(records, chosen)
     looks = looks_of(records.spec, len(chosen)) if chosen else ()
@@ -106,15 +112,16 @@ def contest(records: StudyRecords) -> Contest:
 
 
 def beats(a: Array, b: Array, look: Look) -> bool:
-    """Whether ``a`` is better than ``b`` on the look's first seeds, at its level."""
+    """Return whether scores ``a`` are better than scores ``b`` on the look's seeds, at its level."""
     rows = differences(a[: look.seeds], b[: look.seeds])
     return bool(len(rows)) and float(rows.mean()) > 0 and sign_flip_p(rows) <= look.level
 
 
 def pair_rows(state: Contest, a: str, b: str) -> Array:
-    """Return the paired differences a - b: up to the look at which one of the two was out, else all there are.
+    """Return the paired differences of the scores of two arms, a - b.
 
-    So the p that is shown is the p that decided.
+    Only the seeds up to the look at which one of the two was out enter, so the p that is shown is the p that decided;
+    all seeds where both are still in.
     """
     decided = [state.dropped[arm] for arm in (a, b) if arm in state.dropped]
     table = state.samples.at(min(decided, default=None))
@@ -134,6 +141,7 @@ def seconds_per_step(runs: Iterable[RunRecord]) -> dict[str, float]:
 
 
 def _kind(chosen: Mapping[str, int], samples: Samples, alive: tuple[str, ...], equal: bool) -> VerdictKind:
+    """The verdict; ``equal`` says whether all arms still in are equivalent to the leader."""
     if len(chosen) == 1:
         return VerdictKind.SINGLE
     if samples.empty:
@@ -158,6 +166,7 @@ def _margin(records: StudyRecords, samples: Samples, reached: Look | None) -> tu
 def _equals(
     samples: Samples, reached: Look | None, alive: tuple[str, ...], leader: str | None, margin: float, alpha: float
 ) -> bool:
+    """Whether all arms still in are equivalent to the leader on the seeds of the last look."""
     if reached is None or reached.interim or leader is None:
         return False
     if not all(samples.measured(arm, reached.seeds) for arm in alive):
@@ -168,7 +177,7 @@ def _equals(
 
 
 def _leader(table: Mapping[str, Array], arms: Sequence[str] | Mapping[str, int]) -> str | None:
-    """The arm with the best mean on the seeds that all have, or on its own where there is no such seed."""
+    """The arm with the best mean on the seeds that all have; on each one's own seeds where they share none."""
     order = list(arms)
     if not order:
         return None
@@ -178,6 +187,7 @@ def _leader(table: Mapping[str, Array], arms: Sequence[str] | Mapping[str, int])
 
 
 def _best_of_search(records: StudyRecords, chosen: Mapping[str, int]) -> str | None:
+    """The arm whose finalist has the best value in the search; of equals the first."""
     values, sign = records.search_values, records.spec.sign
     order = list(chosen)
     scores = {arm: values[key] * sign if (key := (arm, chosen[arm])) in values else -math.inf for arm in order}
@@ -185,16 +195,21 @@ def _best_of_search(records: StudyRecords, chosen: Mapping[str, int]) -> str | N
 
 
 def _next(looks: tuple[Look, ...], reached: Look | None) -> Look | None:
+    """The first look that has not been reached."""
     ahead = [look for look in looks if reached is None or look.seeds > reached.seeds]
     return ahead[0] if ahead else None
 
 
 def all_in_catalog(spec: StudySpec, arms: Iterable[str]) -> bool:
-    """Whether state and settings of all these arms can be compared; those of a recorded arm may be unknown."""
+    """Return whether the optimizer state and the number of settings of all these arms are known.
+
+    Those of a recorded arm may not be.
+    """
     return all(spec.space.arm(arm).family.in_catalog for arm in arms)
 
 
 def _cheapest(records: StudyRecords, arms: tuple[str, ...], table: Mapping[str, Array]) -> str | None:
+    """The arm that a tie goes to; see the rule above."""
     spec = records.spec
     costs = {arm: spec.space.arm(arm).family.cost for arm in arms}
     best = [arm for arm in arms if costs[arm] == min(costs.values())] if all_in_catalog(spec, arms) else list(arms)

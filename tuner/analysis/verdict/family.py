@@ -1,16 +1,16 @@
 """The larger claim, that one *family* is better here: the luck of the search is resampled, not only that of the seeds.
 
-Two arms with the same space find different finalists, and a seed test tells those apart in half of the studies. But
+Two arms with the same space find different finalists, and a test on seeds tells those apart in half of the studies. But
 their independent trials (Sobol or random, proposed without a look at results) are exchangeable between them, so a
 permutation test of the trials' values at the full horizon errs in at most alpha of studies (Fisher 1935; Phipson &
-Smyth 2010, arXiv 1603.05766). A family is better only if its finalist won on fresh seeds *and* this test agrees with
-it against every other arm (intersection-union: Berger 1982); so the error of the whole procedure is at most alpha. A
-camp is better if the arms of all other camps are beaten so. Sobol points of one arm lie more evenly than independent
+Smyth 2010, arXiv 1603.05766). A family is better only if its finalist won on fresh seeds *and* this test agrees
+against every other arm (intersection-union: Berger 1982); so the error of the whole procedure is at most alpha. A camp
+is better if the arms of all other camps are beaten this way. Sobol points of one arm lie more evenly than independent
 ones, which makes the test more careful, not less.
 
 The statistic compares tuning curves: the expected best of k of the arm's trials, averaged over all k (a U-statistic:
 Dodge et al. 2019, arXiv 1909.03004), of ranks in both arms together. So neither how bad the bad trials are nor the
-metric's scale matters; diverged and failed trials are the worst. Which settings are better is said in ``verdict.py``.
+metric's scale matters; diverged and failed trials are the worst. The claim about the settings is in ``decision.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from tuner.analysis.searched.points import Point, Points
@@ -33,24 +34,27 @@ from tuner.analysis.verdict.kinds import VerdictKind
 from tuner.catalog.families import UNKNOWN
 from tuner.config.spec import OPTIMISE, StudySpec
 from tuner.core.records import Outcome, Source
-from tuner.core.values import short
+from tuner.core.values import counted, short
 from tuner.study_records import StudyRecords
 
 EXACT_UP_TO = 20_000
-"""Up to so many ways to deal the trials all are counted; above, ``MONTE_CARLO`` random ones."""
+"""Up to this many ways to deal the trials to two arms all are counted; above, ``MONTE_CARLO`` random ones."""
 MONTE_CARLO = 19_999
 AGREEING = 0.9
-"""A tie needs the gap of the best trials within ±min_effect in this share of half-samples."""
+"""A tie needs the best trials of two arms within ±min_effect of each other in this share of half-samples."""
 _HALVES = 1_000
 _SEED = 20_260_104
+Deals = NDArray[np.bool_]
+"""Dealings by sorted trials: whether the first arm gets the trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyVerdict:
-    """``kind`` is winner, tie, inconclusive, or not_assessed; ``reason`` says why in a sentence.
+    """The verdict about the families; ``kind`` is winner, tie, inconclusive or not_assessed, ``reason`` says why.
 
-    A winner has a ``camp``, and an ``arm`` unless only the camp is shown to be better. ``p`` is the largest of the
-    permutation tests that decided (None: none did), ``seeds_needed`` that of the finalists' verdict.
+    A winner has a ``camp`` (None if its optimizer is not in the catalog), and an ``arm`` unless only the camp is shown
+    to be better. ``p`` is the largest of the permutation tests that decided (None: none did), ``seeds_needed`` that of
+    the finalists' verdict.
     """
 
     kind: VerdictKind
@@ -63,13 +67,16 @@ class FamilyVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Searches:
-    """Per arm the scores (more is better, -inf the worst) of its independent trials, or why they say nothing."""
+    """The scores of each arm's independent trials (more is better, -inf the worst), and the arms that cannot be judged.
+
+    ``unfit`` maps an arm whose trials are no fair sample of its search to the reason.
+    """
 
     scores: Mapping[str, Array]
     unfit: Mapping[str, str] = field(default_factory=dict)
 
     def refusal(self, a: str, b: str, alpha: float) -> str:
-        """Why two arms' searches cannot be compared; empty if they can."""
+        """Return why two arms' searches cannot be compared at this level; empty if they can."""
         for arm in (a, b):
             if arm in self.unfit:
                 return self.unfit[arm]
@@ -77,10 +84,10 @@ class Searches:
         sizes = [len(self.scores[arm]) for arm in (a, b)]
         if 2.0 / math.comb(sum(sizes), sizes[0]) <= alpha:
             return ""
-        least = fewest_trials(alpha)
+        trials, least = counted(len(self.scores[few]), "independent trial"), fewest_trials(alpha)
         return (
-            f"{few} has {len(self.scores[few])} independent trials (Sobol or random) at the full horizon, and the luck"
-            f" of a search is judged from {least} at least; raise budget.trials_per_arm, or take sampler: random"
+            f"{few} has {trials} (Sobol or random) at the full horizon, and judging the luck of a search takes at least"
+            f" {least}; raise budget.trials_per_arm, or set sampler: random"
         )
 
 
@@ -88,11 +95,10 @@ def family_verdict(records: StudyRecords, points: Points, state: Contest, verdic
     """Judge the families, given the points of the search and the verdict about the finalists."""
     spec, arms = records.spec, list(state.chosen)
     if state.kind is VerdictKind.SINGLE:
-        return FamilyVerdict(VerdictKind.NOT_ASSESSED, "one arm only: there is no other family to compare it with")
+        return FamilyVerdict(VerdictKind.NOT_ASSESSED, "there is only one arm, so no other family to compare it with")
     if state.samples.empty:
-        return FamilyVerdict(
-            VerdictKind.NOT_ASSESSED, "no finalist was trained on fresh seeds, and a family needs that first"
-        )
+        text = "no finalist was trained on fresh seeds, and a verdict about families needs that first"
+        return FamilyVerdict(VerdictKind.NOT_ASSESSED, text)
     if spec.allocation == OPTIMISE:
         return FamilyVerdict(VerdictKind.NOT_ASSESSED, unequal(records.spent))
     searches = searches_of(points, arms, spec.sign)
@@ -104,39 +110,46 @@ def family_verdict(records: StudyRecords, points: Points, state: Contest, verdic
     if refused:
         return FamilyVerdict(VerdictKind.NOT_ASSESSED, refused)
     if state.kind is not VerdictKind.TIE:
-        text = "the finalists' settings are not told apart yet, so neither are the families"
+        text = "the finalists' settings cannot be told apart yet, so neither can the families"
         return FamilyVerdict(VerdictKind.INCONCLUSIVE, text, seeds_needed=verdict.seeds_needed)
     share = min(share_within(searches.scores[a], searches.scores[b], state.min_effect) for a, b in pairs)
-    within = f"within ±{short(state.min_effect)} in {100 * share:.0f} % of half-samples of the searches"
+    within = f"within ±{short(state.min_effect)} of each other in {100 * share:.0f} % of half-samples of the searches"
     if set(state.alive) == set(arms) and share >= AGREEING:
-        text = f"their finalists tie, and their best trials lie {within}"
+        text = f"the finalists tie, and so do the searches (the best trials lie {within})"
         return FamilyVerdict(VerdictKind.TIE, text, camp=verdict.camp)
-    text = f"the finalists tie, but the luck of the search is larger: the best trials lie {within}"
+    text = f"the finalists tie, but the luck of the search is too large to say more (the best trials lie {within})"
     return FamilyVerdict(VerdictKind.INCONCLUSIVE, text)
 
 
 def _winner(spec: StudySpec, searches: Searches, best: str, rivals: Sequence[str]) -> FamilyVerdict:
+    """The verdict where the finalist of ``best`` won on fresh seeds against those of the rivals."""
     alpha, camp = spec.confirmation.alpha, _camp(spec, best)
     refused = {rival: text for rival in rivals if (text := searches.refusal(best, rival, alpha))}
-    mine, fit = searches.scores[best], [rival for rival in rivals if rival not in refused]
-    tested = {rival: permutation_test(mine, searches.scores[rival]) for rival in fit}
+    fit = [rival for rival in rivals if rival not in refused]
+    tested = {rival: permutation_test(searches.scores[best], searches.scores[rival]) for rival in fit}
     beaten = {rival for rival, (p, gap) in tested.items() if p <= alpha and gap > 0}
     foreign = {rival for rival in rivals if camp is not None and _camp(spec, rival) != camp}
-    agrees = "its finalist won on fresh seeds, and the searches agree over their own luck"
+    won = f"the finalist of {best} won on fresh seeds, and luck in the search does not explain"
     if beaten == set(rivals):
         p = max(p for p, _ in tested.values())
-        return FamilyVerdict(VerdictKind.WINNER, f"{agrees} (permutation p = {p:.2g})", best, camp, p=p)
+        text = f"{won} it (permutation test of the trials, p = {p:.2g})"
+        return FamilyVerdict(VerdictKind.WINNER, text, best, camp, p=p)
     if foreign and foreign <= beaten:
         p = max(tested[rival][0] for rival in foreign)
         same = ", ".join(sorted(set(rivals) - beaten))
-        text = f"{agrees} against every arm of another camp (permutation p = {p:.2g}), not against {same}"
+        text = (
+            f"{won} its lead over any arm of another camp (permutation test of the trials, p = {p:.2g}), but may"
+            f" explain that over {same}"
+        )
         return FamilyVerdict(VerdictKind.WINNER, text, None, camp, p=p)
     if refused:
         return FamilyVerdict(VerdictKind.NOT_ASSESSED, next(iter(refused.values())))
     worst = max(tested, key=lambda rival: (rival not in beaten, tested[rival][0]))
-    text = f"its finalist won, but {worst} might have found as good a one with other luck in its search"
+    text = f"the finalist of {best} won, but with better luck in its search {worst} might have found as good a setting"
     return FamilyVerdict(
-        VerdictKind.INCONCLUSIVE, f"{text} (permutation p = {tested[worst][0]:.2g})", p=tested[worst][0]
+        VerdictKind.INCONCLUSIVE,
+        f"{text} (permutation test of the trials, p = {tested[worst][0]:.2g})",
+        p=tested[worst][0],
     )
 
 
@@ -146,26 +159,29 @@ def _camp(spec: StudySpec, arm: str) -> str | None:
 
 
 def searches_of(points: Points, arms: Sequence[str], sign: int) -> Searches:
-    """Return the scores of the arms' independent trials; of recordings all but those said to be adaptive."""
+    """Return the scores of the arms' independent trials; ``sign`` is +1 to maximize, -1 to minimize."""
     scores, unfit = {}, {}
     for arm in arms:
-        mine = [point for point in points[arm] if independent(point)]
-        if any(point.outcome is Outcome.PRUNED for point in mine):
+        sample = [point for point in points[arm] if independent(point)]
+        if any(point.outcome is Outcome.PRUNED for point in sample):
             unfit[arm] = (
-                f"which of {arm}'s trials reached the full horizon was chosen by their first part, so those that did"
-                " are no fair sample of its search; a study with every trial at the full horizon can say more"
+                f"early results decided which of {arm}'s trials reached the full horizon, so those that did are no fair"
+                " sample of its search; a study with fidelity: full can say more"
             )
-        scores[arm] = np.array([-math.inf if p.value is None else p.value * sign for p in mine], dtype=float)
+        scores[arm] = np.array([-math.inf if p.value is None else p.value * sign for p in sample], dtype=float)
     return Searches(scores, unfit)
 
 
 def independent(point: Point) -> bool:
-    """Whether the trial was proposed without a look at results; of a recorded one that is assumed."""
+    """Return whether the trial was proposed without a look at results; a recorded one is assumed to be."""
     return point.independent or point.trial.source is Source.RECORDED
 
 
 def permutation_test(a: Array, b: Array) -> tuple[float, float]:
-    """Return the two-sided p of exchangeable trials, and the gap of the tuning curves (a - b, in ranks).
+    """Return the two-sided p of the null that the trials are exchangeable, and the gap of the tuning curves.
+
+    ``a`` and ``b`` are scores of independent trials, more is better; the gap is a - b, in ranks of both together. All
+    ways to deal the trials are counted, or ``MONTE_CARLO`` random ones where there are more than ``EXACT_UP_TO``.
 
     >>> p, gap = permutation_test(np.array([5.0, 6.0, 7.0, 8.0]), np.array([1.0, 2.0, 3.0, 4.0]))
     >>> round(p, 4), round(gap, 6)
@@ -188,12 +204,12 @@ def permutation_test(a: Array, b: Array) -> tuple[float, float]:
     return (1 + count) / (1 + MONTE_CARLO), observed
 
 
-def _gaps(mine: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], ranks: Array, m: int, n: int) -> Array:
-    """For each dealing of the sorted trials to the first arm: the difference of the two mean tuning curves."""
+def _gaps(dealt: Deals, ranks: Array, m: int, n: int) -> Array:
+    """For each dealing of the sorted trials, m to the first arm and n to the second: the gap of the two mean curves."""
     most = min(m, n)
-    first = np.array(curve_weights(m, most))[np.cumsum(mine, axis=1).clip(1, m) - 1]
-    second = np.array(curve_weights(n, most))[np.cumsum(~mine, axis=1).clip(1, n) - 1]
-    return np.asarray((np.where(mine, first, -second) * ranks).sum(axis=1), dtype=float)
+    first = np.array(curve_weights(m, most))[np.cumsum(dealt, axis=1).clip(1, m) - 1]
+    second = np.array(curve_weights(n, most))[np.cumsum(~dealt, axis=1).clip(1, n) - 1]
+    return np.asarray((np.where(dealt, first, -second) * ranks).sum(axis=1), dtype=float)
 
 
 @lru_cache(maxsize=128)
@@ -208,7 +224,8 @@ def curve_weights(n: int, most: int) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=8)
-def _all_deals(total: int, first: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _all_deals(total: int, first: int) -> Deals:
+    """All ways to deal ``first`` of the trials to the first arm."""
     deals = np.zeros((math.comb(total, first), total), dtype=bool)
     for row, chosen in enumerate(combinations(range(total), first)):
         deals[row, list(chosen)] = True
@@ -216,7 +233,7 @@ def _all_deals(total: int, first: int) -> np.ndarray[tuple[int, ...], np.dtype[n
 
 
 def fewest_trials(alpha: float) -> int:
-    """Return the fewest independent trials per arm with which the test can reach alpha.
+    """Return the fewest independent trials per arm with which the permutation test can reach alpha.
 
     >>> fewest_trials(0.05), fewest_trials(0.01)
     (4, 5)
@@ -228,7 +245,11 @@ def fewest_trials(alpha: float) -> int:
 
 
 def share_within(a: Array, b: Array, margin: float) -> float:
-    """Return the share of half-samples of both searches whose best trials lie within ±margin of each other."""
+    """Return the share of half-samples of both searches whose best trials lie within ±margin of each other.
+
+    ``a`` and ``b`` are the scores of the searches' independent trials, ``margin`` is in their unit. A half-sample
+    without a completed trial counts as not within.
+    """
     rng = np.random.default_rng(_SEED)
     best = []
     for scores in (a, b):

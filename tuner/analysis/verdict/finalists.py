@@ -1,4 +1,4 @@
-"""Which trial stands for each arm after the search; fresh seeds and verdicts do not belong here."""
+"""Which trial stands for each arm after the search. Fresh seeds and verdicts are not known here."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tuner.study_records import StudyRecords, values_at
 
 
 def finalists(records: StudyRecords) -> dict[str, int]:
-    """Return arm -> index of its best trial, in the space's order; an arm without a completed run has none.
+    """Return arm -> index of its best trial, in the space's order; arms without a completed full run are left out.
 
-    The best is the best value of the search at the full horizon (of several seeds of one trial: their mean); of equal
-    ones the earlier trial. Budgets are equal: only the first :func:`competing` proposals of each arm take part. So an
+    The best trial has the best value of the search at the full horizon (the mean of its seeds); of equal ones the
+    earlier is taken. Budgets are made equal: only the first :func:`competing` proposals of each arm take part, so an
     arm that was served faster before the time ran out has no more draws than the others. Where budgets are counted in
-    full runs, see :func:`tuner.analysis.searched.spending.equally_paid`. A recording says itself which trials it
-    confirmed, and knows no order of proposals.
+    full runs, the runs of :func:`tuner.analysis.searched.spending.equally_paid` take part instead. A recording says
+    itself which trials it confirmed, and has no order of proposals.
     """
     spec = records.spec
     if spec.recording is not None:
@@ -37,16 +37,16 @@ def finalists(records: StudyRecords) -> dict[str, int]:
 
 
 def competing(records: StudyRecords) -> int:
-    """Return how many proposals of each arm compete: the fewest that any arm with an ended trial has ended.
+    """Return how many proposals of each arm compete: the fewest ended ones of the arms that have any.
 
-    Diverged, failed and lost ones count: nobody gets a refund.
+    Diverged, failed and lost ones count, too.
     """
     counts = [ended_trials(records, arm) for arm in records.arms]
     return min((count for count in counts if count), default=0)
 
 
 def ended_trials(records: StudyRecords, arm: str) -> int:
-    """Return how many proposals of the arm have ended in the search, counted from 0 without a gap."""
+    """Return how many proposals of the arm have ended in the search: from the first one on, without a gap."""
     indices = {run.spec.trial for run in records.search_runs[arm] if run.state is State.ENDED}
     count = 0
     while count in indices:

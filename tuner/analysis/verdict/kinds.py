@@ -1,4 +1,7 @@
-"""The words that an answer is made of, as types: kinds of verdict, sources of figures. JSON holds them as they are."""
+"""The fixed words of an answer, as types: kinds of verdict, references, sources of figures. The JSON has their values.
+
+Nothing is decided here.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,19 @@ from enum import StrEnum
 
 
 class VerdictKind(StrEnum):
-    """How the contest of the finalists' settings ended, or the one of their families."""
+    """What is said of the finalists' settings, or of their families."""
 
     WINNER = "winner"
     TIE = "tie"
     INCONCLUSIVE = "inconclusive"
     SINGLE = "single"
-    """One arm only: there is nothing to compare."""
+    """One arm only, so there is nothing to compare."""
     NOT_ASSESSED = "not_assessed"
-    """Said of families only: the records cannot carry the claim."""
+    """Of families only: the records do not allow a verdict about them."""
 
 
 class PairVerdict(StrEnum):
-    """What is said of two finalists: the first is better, the second is, a tie, or nothing yet."""
+    """What is said of two finalists: the first is better, the second is better, a tie, or inconclusive."""
 
     A = "a"
     B = "b"
@@ -29,8 +32,8 @@ class PairVerdict(StrEnum):
 class EffectSource(StrEnum):
     """Where the smallest difference that matters comes from.
 
-    ``GIVEN`` by the user; else one standard deviation of the seed noise, measured ``OUTSIDE`` the comparison or, where
-    no other run shows it, on the ``COMPARED`` runs.
+    The user has ``GIVEN`` it; or it is one standard deviation of the seed noise, measured on runs ``OUTSIDE`` the
+    comparison or, where no other run shows it, on the ``COMPARED`` runs.
     """
 
     GIVEN = "given"
@@ -46,7 +49,7 @@ class Reference(StrEnum):
 
 
 class ExpectedSource(StrEnum):
-    """Where the expected value comes from; the search's is the best of many noisy ones, so too good."""
+    """Where the expected value comes from; that of the search is the best of many noisy ones, so it is too good."""
 
     CONFIRMATION = "confirmation"
     SEARCH = "search"

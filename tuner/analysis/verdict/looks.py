@@ -1,9 +1,9 @@
-"""When the verdict may look at the data, and how much of the error rate each look may spend.
+"""When the verdict may look at the data, and how much of the error rate each look may spend. No data is read here.
 
 Alpha spending (Lan & DeMets 1983, Biometrika 70(3)) in its simplest form, the Bonferroni split: an interim look half
 way spends 0.32 alpha, the planned final look 0.5 alpha (0.82 alpha where no interim look is worth it), the k-th later
 extension 0.18 alpha / 2**k. Their sum never exceeds alpha, whatever the number of extensions and whatever the user saw
-before asking for one. No data is seen here.
+before asking for one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ INTERIM, FINAL, LATER = 0.32, 0.5, 0.18
 """The shares of alpha: the interim look, the planned final look, all extensions together."""
 METHOD = "paired sign flips (larger of mean and signed ranks), alpha spending by Bonferroni's split"
 ONE_LOOK = "paired sign flips (larger of mean and signed ranks), one look at alpha"
-"""The rule's names, as the JSON says them."""
+"""The names of the rule in the JSON."""
 _SAVING = 2
-"""An interim look is taken if it can save at least so many seeds."""
+"""An interim look is taken if it can save at least this many seeds per arm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,12 @@ class Look:
 
 
 def looks_for(planned: int, alpha: float, extensions: Sequence[int] = ()) -> tuple[Look, ...]:
-    """Return the looks of a confirmation: seeds planned at first, and the totals after each extension.
+    """Return the looks of a confirmation.
+
+    Args:
+        planned: seeds per arm that were planned at first.
+        alpha: the error rate of the whole confirmation.
+        extensions: the total of seeds per arm after each later extension; those that add none have no look.
 
     >>> [(look.seeds, round(look.level, 5)) for look in looks_for(10, 0.05)]
     [(7, 0.016), (10, 0.025)]
@@ -54,12 +59,12 @@ def looks_for(planned: int, alpha: float, extensions: Sequence[int] = ()) -> tup
 
 
 def method_of(looks: Sequence[Look], alpha: float) -> str:
-    """Return the name of the rule that these looks follow: recordings are looked at once, at alpha."""
+    """Return the name of the rule that these looks follow; a recording has one look, at alpha."""
     return ONE_LOOK if len(looks) == 1 and looks[0].level >= alpha else METHOD
 
 
 def extension_level(looks: Sequence[Look], alpha: float) -> float:
-    """Return what one more extension after these looks may spend."""
+    """Return the level of the look after one more extension."""
     done = sum(not look.interim for look in looks) - 1
     return float(LATER * alpha * 0.5 ** (max(done, 0) + 1))
 
@@ -77,7 +82,7 @@ def smallest_decisive(level: float) -> int:
 
 
 def looks_of(spec: StudySpec, arms: int) -> tuple[Look, ...]:
-    """Return the looks of a study with so many finalists, under its cap on runs.
+    """Return the looks of a study with this number of finalists (arms), under its cap on runs.
 
     A recording is looked at once, at the full alpha, on all the seeds that it has.
     """

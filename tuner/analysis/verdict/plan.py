@@ -1,4 +1,4 @@
-"""Which runs come after the search: noise, confirmation, references, test. Nothing is trained or stored here."""
+"""Which runs follow the search: noise, confirmation, references, test. Nothing is trained or stored here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tuner.study_records import StudyRecords
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationCost:
-    """At most how many runs follow the search; fewer where an arm is dropped at a look."""
+    """How many runs follow the search at most, by phase; fewer where an arm is out at a look.
+
+    ``seeds`` is the number of seeds per arm, ``looks`` when the data are looked at.
+    """
 
     seeds: int
     noise: int
@@ -29,7 +32,7 @@ class ConfirmationCost:
 
 
 def plan_cost(spec: StudySpec, n_arms: int) -> ConfirmationCost:
-    """Return what confirming so many finalists costs at most, for showing it before the study starts."""
+    """Return what confirming ``n_arms`` finalists costs at most; it can be shown before the study starts."""
     looks = looks_of(spec, n_arms)
     if not looks:
         return ConfirmationCost(0, 0, 0, 0, 0, ())
@@ -42,10 +45,10 @@ def plan_cost(spec: StudySpec, n_arms: int) -> ConfirmationCost:
 
 
 def noise_seeds(spec: StudySpec, n_arms: int, others: int) -> int:
-    """Return on how many seeds of its own each finalist shows its noise: under the cap, what ``others`` leave.
+    """Return on how many seeds of their own the finalists show their noise, under what the cap on runs leaves.
 
-    None where the smallest difference that matters was given, and where there is nothing to compare; one run alone
-    shows no noise.
+    ``others`` is the number of runs of confirmation and references. 0 where the smallest difference that matters was
+    given, where there is nothing to compare, and instead of 1: a single run shows no noise.
     """
     plan = spec.confirmation
     if plan.min_effect is not None or n_arms < 2:
@@ -56,11 +59,11 @@ def noise_seeds(spec: StudySpec, n_arms: int, others: int) -> int:
 
 
 def next_runs(records: StudyRecords) -> tuple[RunRequest, ...]:
-    """Return the next batch of runs that the answer wants; () when it has all.
+    """Return the next batch of runs that the answer needs; () when it has all.
 
-    To be asked when the search is over and nothing is queued or running. A pure function of the records, so a
-    resumed study goes on by itself. A run that ended, however it did, is not asked for again. More seeds continue
-    the same list of seeds; more trials may change the finalists, which then have a list of their own.
+    Call it when the search is over and nothing is queued or running. It is a pure function of the records, so a
+    resumed study goes on by itself. A run that has ended, however it ended, is not asked for again. More seeds continue
+    the same list of seeds; more trials may change the finalists, and other finalists have another list.
     """
     spec, state = records.spec, contest(records)
     if not state.looks:
@@ -74,7 +77,7 @@ def next_runs(records: StudyRecords) -> tuple[RunRequest, ...]:
 
 
 def _noise(spec: StudySpec, state: Contest) -> list[RunRequest]:
-    """Once, before the first run of the verdict; a study that was confirmed without them gets none later."""
+    """Runs that show the seed noise, before the first confirmation run; none once a confirmation run has ended."""
     if any(row.any() for row in state.samples.ended.values()):
         return []
     count = plan_cost(spec, len(state.chosen)).noise // len(state.chosen)
@@ -83,6 +86,7 @@ def _noise(spec: StudySpec, state: Contest) -> list[RunRequest]:
 
 
 def _confirm(state: Contest) -> list[RunRequest]:
+    """The finalists still in, on all seeds of the next look."""
     if state.ahead is None:
         return []
     seeds = state.samples.seeds[: state.ahead.seeds]
@@ -90,7 +94,7 @@ def _confirm(state: Contest) -> list[RunRequest]:
 
 
 def _reference(records: StudyRecords, state: Contest) -> list[RunRequest]:
-    """References train on the seeds of the recommended finalist; each only if all of its runs fit under the cap."""
+    """The references on the seeds of the recommended finalist; each only if all of its runs fit under the cap."""
     plan = records.spec.confirmation
     if not plan.references or state.recommended is None:
         return []
@@ -108,6 +112,7 @@ def _reference(records: StudyRecords, state: Contest) -> list[RunRequest]:
 
 
 def _test(spec: StudySpec, state: Contest) -> list[RunRequest]:
+    """One run of the recommended finalist, which may see the test split."""
     if not spec.confirmation.test or state.recommended is None:
         return []
     arm = state.recommended

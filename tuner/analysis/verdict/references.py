@@ -1,4 +1,7 @@
-"""What the recommendation is measured against: the family's default and the user's current settings."""
+"""What the recommendation is measured against, the family's default and the user's current settings, and the gains.
+
+Which of their runs are trained is in ``plan.py``.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,11 @@ from tuner.study_records import StudyRecords
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """How much better the recommended setting is than a reference, in the metric's unit; positive is better.
+    """How much better the recommended setting is than a reference: the mean over ``n_pairs`` common fresh seeds.
 
-    All numbers are None where it was not measured; ``reason`` says why, or that both are the same setting.
+    ``gain`` and its interval are in the metric's unit; above 0 is better, in either direction of the metric. ``p`` is
+    that of the sign-flip test, ``prob_better`` the share of pairs that are won. All are None where the gain was not
+    measured; ``reason`` says why, or that both are the same setting.
     """
 
     over: Reference
@@ -37,11 +42,17 @@ def reference_trials(
 ) -> dict[Reference, TrialRecord]:
     """Return the trials that stand for the default and the current setting, in this order.
 
-    Left out: what does not exist, and what is the finalist itself (unless ``include_same``).
+    Left out are a setting that no trial has, and one that is the finalist's own, unless ``include_same``.
+
+    Args:
+        records: the study's.
+        arm: the recommended arm; the default is that of its family.
+        finalist: the index of the arm's finalist.
+        include_same: whether to keep a reference that has the same setting as the finalist.
     """
     spec = records.spec
     ordered = sorted(records.trials, key=lambda trial: (trial.arm != arm, trial.arm, trial.index))
-    mine = records.by_key.get((arm, finalist))
+    recommended = records.by_key.get((arm, finalist))
     references: dict[Reference, TrialRecord] = {}
     default = spec.space.arm(arm).default
     candidates = [t for t in ordered if t.arm == arm]
@@ -53,19 +64,20 @@ def reference_trials(
         named = next((t for t in ordered if t.setting == spec.current), None)
     if named:
         references[Reference.CURRENT] = named
-    if include_same or mine is None:
+    if include_same or recommended is None:
         return references
-    return {over: t for over, t in references.items() if t.setting.fingerprint != mine.setting.fingerprint}
+    same = recommended.setting.fingerprint
+    return {over: trial for over, trial in references.items() if trial.setting.fingerprint != same}
 
 
 def covered(state: Contest, arm: str) -> tuple[int, ...]:
-    """The seeds on which the arm's finalist has ended its confirmation."""
+    """Return the seeds on which the arm's finalist has ended its confirmation runs."""
     row = state.samples.ended[arm]
     return tuple(seed for seed, ended in zip(state.samples.seeds, row, strict=True) if ended)
 
 
 def gain_over(over: Reference, records: StudyRecords, state: Contest) -> Gain:
-    """Compare the recommended finalist with a reference on common fresh seeds (paired; see ``estimates.py``)."""
+    """Compare the recommended finalist with a reference, paired on their common fresh seeds."""
     spec, arm = records.spec, state.recommended
     assert arm is not None
     if spec.recording is not None:
@@ -77,8 +89,8 @@ def gain_over(over: Reference, records: StudyRecords, state: Contest) -> Gain:
             "no current settings were given" if over is Reference.CURRENT else "the default was not among the trials"
         )
         return Gain(over, reason=missing)
-    mine = records.by_key.get((arm, finalist))
-    if mine is not None and mine.setting.fingerprint == other.setting.fingerprint:
+    recommended = records.by_key.get((arm, finalist))
+    if recommended is not None and recommended.setting.fingerprint == other.setting.fingerprint:
         return Gain(over, other.setting, 0.0, 0.0, 0.0, 1.0, 0.5, 0, "it is the same setting")
     index = ended_runs(records.runs, Phase.CONFIRM, Phase.REFERENCE)
     seeds = covered(state, arm)
@@ -97,9 +109,10 @@ def gain_over(over: Reference, records: StudyRecords, state: Contest) -> Gain:
 
 
 def _unmeasured(spec: StudySpec) -> str:
+    """Why there is no run of the reference on a fresh seed."""
     plan = spec.confirmation
     if not plan.references:
         return "references are switched off (confirmation.references)"
     if plan.max_runs is not None:
-        return "its runs did not fit under confirmation.max_runs"
+        return "confirmation.max_runs left no room for its runs"
     return "its runs on the fresh seeds have not ended yet"

@@ -10,8 +10,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tuner.catalog.families import classical, modern
-from tuner.catalog.families.modern import LOOKAHEAD
-from tuner.catalog.families.row import HORIZON, ONE_RATE, SWITCH, UNKNOWN, Family, Hyperparameter, Search, unknown
+from tuner.catalog.families.row import (
+    HORIZON,
+    LOOKAHEAD,
+    ONE_RATE,
+    PARTNER,
+    SWITCH,
+    UNKNOWN,
+    Family,
+    Hyperparameter,
+    Search,
+    unknown,
+)
 from tuner.core.errors import InputError
 from tuner.core.values import table
 
@@ -21,6 +31,7 @@ __all__ = [
     "HORIZON",
     "LOOKAHEAD",
     "ONE_RATE",
+    "PARTNER",
     "SWITCH",
     "UNKNOWN",
     "Family",

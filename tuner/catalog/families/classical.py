@@ -9,6 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tuner.catalog.families.optimizer_class import (
+    DECOUPLED,
+    FUSED,
+    HEAVY_BALL,
+    MATRICES,
+    MOMENTS,
+    MOMENTUM_BUFFERS,
+    OnlyWith,
+    OptimizerClass,
+    TimmOptimizer,
+    TrainerOptimizer,
+)
 from tuner.catalog.families.ranges import (
     BETA2_AT,
     DAMPENING,
@@ -27,7 +39,7 @@ from tuner.catalog.families.ranges import (
     momentum,
     weight_decay,
 )
-from tuner.catalog.families.row import Family, Hyperparameter, Search
+from tuner.catalog.families.row import PARTNER, Family, Hyperparameter, Search
 from tuner.core.values import Scalar
 
 COSINE: Mapping[str, Scalar] = MappingProxyType({"kind": "cosine", "warmup": 0.0, "end_ratio": 0.0})
@@ -38,6 +50,9 @@ _SGD = (
         name="sgd",
         camp="sgdm",
         hyperparameters=(learning_rate(0.1, 0.01, 100.0), l2(1e-4)),
+        optimizer=OptimizerClass("torch.optim:SGD", step=FUSED, adapter=MOMENTUM_BUFFERS),
+        timm=TimmOptimizer("momentum"),
+        trainer=TrainerOptimizer("sgd"),
         state_slots=0,
         source="Robbins & Monro 1951; torch.optim.SGD",
         formula="w -= lr g",
@@ -48,6 +63,9 @@ _SGD = (
         name="sgdm",
         camp="sgdm",
         hyperparameters=(*heavy_ball(), l2(1e-4), DAMPENING),
+        optimizer=OptimizerClass("torch.optim:SGD", HEAVY_BALL, step=FUSED, adapter=MOMENTUM_BUFFERS),
+        timm=TimmOptimizer("momentum", {"dampening": OnlyWith("dampening")}),
+        trainer=TrainerOptimizer("sgd"),
         state_slots=1,
         source="Polyak 1964; torch.optim.SGD(momentum)",
         formula="m = momentum m + (1 - dampening) g, and m = g at first; w -= lr m",
@@ -60,6 +78,15 @@ _SGD = (
         name="nag",
         camp="sgdm",
         hyperparameters=(*heavy_ball(), l2(1e-4), weight_decay(0.0, 1e-6, 0.1, BETA2_AT)),
+        optimizer=OptimizerClass(
+            "torch.optim:SGD",
+            # Without momentum there is nothing to look ahead with, and torch refuses the flag.
+            {"momentum": OnlyWith("momentum"), "nesterov": OnlyWith("momentum", True)},
+            step=FUSED,
+            adapter=MOMENTUM_BUFFERS,
+        ),
+        timm=TimmOptimizer("sgd", decoupled="sgdw", without_momentum="momentum"),
+        trainer=TrainerOptimizer("sgd"),
         state_slots=1,
         source="Nesterov 1983, Sutskever et al. 2013; torch.optim.SGD(momentum, nesterov=True)",
         formula="m = momentum m + g, w -= lr (g + momentum m)",
@@ -72,6 +99,8 @@ _SGD = (
         name="sgdw",
         camp="sgdm",
         hyperparameters=(*heavy_ball(), weight_decay(1e-3, 1e-6, 0.1), DAMPENING),
+        optimizer=OptimizerClass("torch.optim:SGD", HEAVY_BALL, step=FUSED, adapter=MOMENTUM_BUFFERS),
+        timm=TimmOptimizer("sgdw", {"nesterov": False, "dampening": OnlyWith("dampening")}),
         state_slots=1,
         source="Loshchilov & Hutter 2019, arXiv 1711.05101; torch.optim.SGD after the decay",
         formula="w *= 1 - lr weight_decay, then as sgdm",
@@ -101,6 +130,20 @@ _ADAGRAD = (
             LATE_DECAY,
             exposed("lr_decay", 0.0, 0.0, 1.0, "the rate is divided by 1 + lr_decay (t - 1): not timed to the horizon"),
         ),
+        optimizer=OptimizerClass(
+            "torch.optim:Adagrad",
+            {
+                "eps": "eps",
+                "lr_decay": OnlyWith("lr_decay"),
+                "initial_accumulator_value": OnlyWith("initial_accumulator"),
+            },
+            step=FUSED,
+        ),
+        timm=TimmOptimizer(
+            "adagrad",
+            {"lr_decay": "lr_decay", "initial_accumulator_value": "initial_accumulator"},
+            l2_only=True,
+        ),
         state_slots=1,
         source="Duchi, Hazan & Singer 2011; torch.optim.Adagrad",
         formula="v = initial_accumulator + sum of g^2, w -= lr g / (sqrt(v) + eps)",
@@ -119,6 +162,17 @@ _ADAGRAD = (
             LATE_DECAY,
             exposed("centered", 0, 0, 1, "1 divides by the root of the variance, not of the second moment", True),
         ),
+        optimizer=OptimizerClass(
+            "torch.optim:RMSprop",
+            {
+                "alpha": "alpha",
+                "eps": "eps",
+                "momentum": OnlyWith("momentum"),
+                "centered": OnlyWith("centered", True),
+            },
+        ),
+        timm=TimmOptimizer("rmsprop", {"alpha": "alpha", "centered": OnlyWith("centered", True)}, l2_only=True),
+        trainer=TrainerOptimizer("rmsprop"),
         state_slots=1,
         source="Tieleman & Hinton 2012; centered: Graves 2013, arXiv 1308.0850; torch.optim.RMSprop",
         formula="v = alpha v + (1 - alpha) g^2, m = momentum m + g / (sqrt(v) + eps), w -= lr m "
@@ -138,6 +192,8 @@ _ADAGRAD = (
             eps(1e-6, 1e-9, 1e-2, "added inside both roots"),
             LATE_DECAY,
         ),
+        optimizer=OptimizerClass("torch.optim:Adadelta", {"rho": "rho", "eps": "eps"}),
+        timm=TimmOptimizer("adadelta", {"rho": "rho"}, l2_only=True),
         state_slots=2,
         source="Zeiler 2012, arXiv 1212.5701; torch.optim.Adadelta",
         formula="v = rho v + (1 - rho) g^2, d = g sqrt(u + eps) / sqrt(v + eps), u = rho u + (1 - rho) d^2, w -= lr d",
@@ -153,6 +209,8 @@ _ADAM = (
         name="adam",
         camp="adam",
         hyperparameters=(learning_rate(1e-3), *_COUPLED),
+        optimizer=OptimizerClass("torch.optim:Adam", MOMENTS, step=FUSED),
+        timm=TimmOptimizer("adam"),
         state_slots=2,
         source="Kingma & Ba 2015, arXiv 1412.6980; torch.optim.Adam (weight decay is L2 in the gradient)",
         formula="m, v: averages of g, g^2 with beta1, beta2; w -= lr m^ / (sqrt(v^) + eps)",
@@ -164,6 +222,8 @@ _ADAM = (
         name="amsgrad",
         camp="adam",
         hyperparameters=(learning_rate(1e-3), *_COUPLED, LATE_DECAY),
+        optimizer=OptimizerClass("torch.optim:Adam", {**MOMENTS, "amsgrad": True}, step=FUSED, decoupled_class="AdamW"),
+        timm=TimmOptimizer("adam", {"amsgrad": True}, decoupled="adamw"),
         state_slots=3,
         source="Reddi, Kale & Kumar 2018, arXiv 1904.09237; torch.optim.Adam(amsgrad=True)",
         formula="as adam, with the largest v so far for v (its bias corrected by today's step)",
@@ -175,6 +235,8 @@ _ADAM = (
         name="adamax",
         camp="adam",
         hyperparameters=(learning_rate(2e-3), *_COUPLED, LATE_DECAY),
+        optimizer=OptimizerClass("torch.optim:Adamax", MOMENTS),
+        timm=TimmOptimizer("adamax", l2_only=True),
         state_slots=2,
         source="Kingma & Ba 2015, arXiv 1412.6980, section 7.1; torch.optim.Adamax",
         formula="u = max(beta2 u, |g| + eps), w -= lr m^ / u",
@@ -191,6 +253,15 @@ _ADAM = (
             LATE_DECAY,
             exposed("momentum_decay", 4e-3, 0.0, 1.0, "decay of the momentum's own schedule"),
         ),
+        optimizer=OptimizerClass(
+            "torch.optim:NAdam",
+            {**MOMENTS, "momentum_decay": "momentum_decay"},
+            decoupling={"decoupled_weight_decay": True},
+        ),
+        timm=TimmOptimizer(
+            "nadam",
+            {"momentum_decay": "momentum_decay", "decoupled_weight_decay": OnlyWith("weight_decay", True)},
+        ),
         state_slots=2,
         source="Dozat 2016; torch.optim.NAdam",
         formula="mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2), P_t = mu_1 ... mu_t; "
@@ -203,6 +274,8 @@ _ADAM = (
         name="radam",
         camp="adam",
         hyperparameters=(learning_rate(1e-3), *_COUPLED, LATE_DECAY),
+        optimizer=OptimizerClass("torch.optim:RAdam", MOMENTS, decoupling={"decoupled_weight_decay": True}),
+        timm=TimmOptimizer("radam", decoupled="radamw"),
         state_slots=2,
         source="Liu et al. 2020, arXiv 1908.03265; torch.optim.RAdam",
         formula="as adam, times a factor that rises to 1 as v gets reliable; w -= lr m^ in the first steps "
@@ -215,6 +288,9 @@ _ADAM = (
         name="adamw",
         camp="adam",
         hyperparameters=(learning_rate(1e-3), beta1(), weight_decay(0.01), eps(), beta2()),
+        optimizer=OptimizerClass("torch.optim:AdamW", MOMENTS, weight_decay=DECOUPLED, step=FUSED),
+        timm=TimmOptimizer("adamw"),
+        trainer=TrainerOptimizer("adamw_torch", {"adam_beta1": "beta1", "adam_beta2": "beta2", "adam_epsilon": "eps"}),
         state_slots=2,
         source="Loshchilov & Hutter 2019, arXiv 1711.05101; torch.optim.AdamW",
         formula="w *= 1 - lr weight_decay, then as adam",
@@ -240,6 +316,11 @@ _ADAM = (
             exposed("eps2", 1e-3, 0.0, 1.0, "floor of the scale of a tensor's weights"),
             exposed("clip", 1.0, 1.0, 1e6, "bound on the root mean square of u"),
             PLAIN_L2,
+        ),
+        optimizer=OptimizerClass(
+            "torch.optim:Adafactor",
+            {"beta2_decay": "beta2_decay", "eps": ("eps1", "eps2"), "d": "clip"},
+            weight_decay=DECOUPLED,
         ),
         state_slots=0.255,
         source="Shazeer & Stern 2018, arXiv 1804.04235; torch.optim.Adafactor",
@@ -272,6 +353,12 @@ _MUON = (
             exposed("adamw_eps", 1e-8, 1e-30, 1e10, "eps of the AdamW part"),
             PLAIN_L2,
         ),
+        optimizer=OptimizerClass(
+            "pytorch_optimizer:Muon",
+            {"use_adjusted_lr": True, "weight_decouple": True},
+            weight_decay=DECOUPLED,
+            adapter=MATRICES,
+        ),
         state_slots=1.02,
         source="Jordan et al. 2024; the scale: Liu et al. 2025, arXiv 2502.16982; pytorch_optimizer.Muon",
         formula="matrices and kernels: m = momentum m + (1 - momentum) g, w -= 0.2 sqrt(max(rows, columns)) lr O after "
@@ -280,6 +367,7 @@ _MUON = (
         default_source="torch 2.13 defaults of torch.optim.Muon, with adamw_beta2 as pytorch_optimizer has it; cosine",
         default_schedule=COSINE,
         momentum="momentum",
+        needs=frozenset({PARTNER}),
         note="AdamW trains embeddings, what has a single row or column, biases and norms, and the output's weight: "
         "that of a module called head, lm_head or classifier, else the last matrix of those with the highest rate. The "
         "five steps are in bfloat16, at which many CPUs are slow.",

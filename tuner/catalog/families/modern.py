@@ -7,6 +7,17 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from tuner.catalog.families.classical import COSINE
+from tuner.catalog.families.optimizer_class import (
+    DECOUPLED,
+    FINAL_RATE,
+    HEAVY_BALL,
+    MOMENTS,
+    SGD_PHASE,
+    OptimizerClass,
+    TimmOptimizer,
+    TotalSteps,
+    Whole,
+)
 from tuner.catalog.families.ranges import (
     BETA2_AT,
     EPS_AT,
@@ -24,17 +35,14 @@ from tuner.catalog.families.ranges import (
     momentum,
     weight_decay,
 )
-from tuner.catalog.families.row import HORIZON, ONE_RATE, SWITCH, Family, Hyperparameter, Search
+from tuner.catalog.families.row import HORIZON, LOOKAHEAD, ONE_RATE, SWITCH, Family, Hyperparameter, Search
 from tuner.core.values import Scalar
-
-LOOKAHEAD = "lookahead-"
-"""What the name of a family begins with that looks ahead over another one."""
 
 WARMED: Mapping[str, Scalar] = MappingProxyType({"kind": "constant", "warmup": 0.05})
 LIBRARY = "pytorch_optimizer 4.1 defaults, with the cosine schedule"
 
 
-def _bounded(name: str, slots: int, source: str, formula: str) -> Family:
+def _bounded(name: str, ams: Mapping[str, bool], slots: int, source: str, formula: str) -> Family:
     final = "learning rate of the SGD that both bounds close in on"
     speed = "how fast they close: 1 / gamma steps"
     return Family(
@@ -49,6 +57,11 @@ def _bounded(name: str, slots: int, source: str, formula: str) -> Family:
             eps(),
             beta2(),
             LATE_DECAY,
+        ),
+        optimizer=OptimizerClass(
+            "pytorch_optimizer:AdaBound",
+            {**MOMENTS, "gamma": "gamma", "weight_decouple": False, **ams},
+            adapter=FINAL_RATE,
         ),
         state_slots=slots,
         source=source,
@@ -68,6 +81,7 @@ def lookahead(base: Family) -> Family:
         base,
         name=LOOKAHEAD + base.name,
         hyperparameters=(*base.hyperparameters, alpha, every),
+        trainer=None,
         state_slots=base.state_slots + 1,
         source=f"Zhang et al. 2019, arXiv 1907.08610; pytorch_optimizer.Lookahead over {base.name}",
         formula=f"after each lookahead_k steps of {base.name}: slow += lookahead_alpha (w - slow), w = slow",
@@ -78,6 +92,7 @@ def lookahead(base: Family) -> Family:
 _BOUNDED = (
     _bounded(
         "adabound",
+        {},
         2,
         "Luo et al. 2019, arXiv 1902.09843; pytorch_optimizer.AdaBound",
         "w -= m clip(lr sqrt(1 - beta2^t) / (1 - beta1^t) / (sqrt(v) + eps), low, high); low, high: "
@@ -85,6 +100,7 @@ _BOUNDED = (
     ),
     _bounded(
         "amsbound",
+        {"ams_bound": True},
         3,
         "Luo et al. 2019, arXiv 1902.09843; pytorch_optimizer.AdaBound(ams_bound=True)",
         "as adabound, with the largest v so far for v",
@@ -100,6 +116,7 @@ _BOUNDED = (
             beta2(),
             LATE_DECAY,
         ),
+        optimizer=OptimizerClass("pytorch_optimizer:SWATS", MOMENTS, adapter=SGD_PHASE),
         state_slots=3,
         source="Keskar & Socher 2017, arXiv 1712.07628; pytorch_optimizer.SWATS",
         formula="as adam, until for one tensor of a param group r = |p|^2 / -(p g), p its step, equals its own average "
@@ -124,6 +141,12 @@ _SIGN_AND_TRUST = (
             decaying("beta2", 0.99, 3e-3, 0.1, BETA2_AT, "decay of the average of gradients that is kept"),
             PLAIN_L2,
         ),
+        optimizer=OptimizerClass(
+            "pytorch_optimizer:Lion",
+            {"betas": ("beta1", "beta2"), "weight_decouple": True},
+            weight_decay=DECOUPLED,
+        ),
+        timm=TimmOptimizer("lion"),
         state_slots=1,
         source="Chen et al. 2023, arXiv 2302.06675; pytorch_optimizer.Lion",
         formula="w *= 1 - lr weight_decay, w -= lr sign(beta1 m + (1 - beta1) g), m = beta2 m + (1 - beta2) g",
@@ -142,6 +165,19 @@ _SIGN_AND_TRUST = (
             beta2(),
             PLAIN_L2,
         ),
+        optimizer=OptimizerClass(
+            "pytorch_optimizer:Lamb",
+            # weight_decouple=False is the paper's decay, inside the update. adam_debias=True leaves out a division of
+            # the learning rate by 1 - beta1^t, which would make the first step ten times too long: the norms cancel
+            # scales already.
+            {**MOMENTS, "weight_decouple": False, "adam_debias": True},
+            weight_decay=DECOUPLED,
+        ),
+        timm=TimmOptimizer(
+            "lamb",
+            {"bias_correction": False, "max_grad_norm": None, "always_adapt": True},
+            note="timm does not bound a tensor's norm by 10, as the paper and the study's class do.",
+        ),
         state_slots=2,
         source="You et al. 2020, arXiv 1904.00962; pytorch_optimizer.Lamb, without bias correction",
         formula="u = m / (sqrt(v) + eps) + weight_decay w, w -= lr u min(|w|, 10) / |u| for each tensor",
@@ -159,6 +195,7 @@ _SIGN_AND_TRUST = (
             exposed("trust", 1e-2, 1e-9, 1e3, "step of a tensor relative to its norm, at learning rate 1"),
             exposed("dampening", 0.0, 0.0, 0.99999, "share of a gradient that does not enter the momentum"),
         ),
+        optimizer=OptimizerClass("pytorch_optimizer:LARS", {**HEAVY_BALL, "trust_coefficient": "trust"}),
         state_slots=1,
         source="You, Gitman & Ginsburg 2017, arXiv 1708.03888; pytorch_optimizer.LARS",
         formula="m = momentum m + (1 - dampening) g trust |w| / (|g| + l2 |w|), w -= lr m for each tensor; one of a "
@@ -184,6 +221,12 @@ _BEYOND_ADAM = (
             exposed("precondition_frequency", 10, 1, 10_000, "steps between two updates of the basis", integer=True),
             PLAIN_L2,
         ),
+        optimizer=OptimizerClass(
+            "pytorch_optimizer:SOAP",
+            {**MOMENTS, "precondition_frequency": Whole("precondition_frequency")},
+            weight_decay=DECOUPLED,
+            step="",
+        ),
         state_slots=4.86,
         source="Vyas et al. 2024, arXiv 2409.11321; pytorch_optimizer.SOAP",
         formula="as adam in the eigenbasis of the averages (beta2) of g g' and g' g, one for each dimension of a "
@@ -206,6 +249,11 @@ _BEYOND_ADAM = (
             exposed("d0", 1e-6, 1e-12, 1.0, "first estimate of the distance"),
             exposed("eps", 1e-8, 1e-30, 1e10, "added to the root of the second moment, times d"),
             PLAIN_L2,
+        ),
+        optimizer=OptimizerClass(
+            "pytorch_optimizer:Prodigy",
+            {**MOMENTS, "d0": "d0", "d_coef": "d_coef", "safeguard_warmup": True},
+            weight_decay=DECOUPLED,
         ),
         state_slots=4,
         source="Mishchenko & Defazio 2023, arXiv 2306.06101; pytorch_optimizer.Prodigy(safeguard_warmup=True)",
@@ -231,6 +279,17 @@ _BEYOND_ADAM = (
             beta2(),
             PLAIN_L2,
         ),
+        optimizer=OptimizerClass(
+            "pytorch_optimizer:AdEMAMix",
+            {
+                "betas": ("beta1", "beta2", "beta3"),
+                "alpha": "alpha",
+                "eps": "eps",
+                "t_alpha_beta3": TotalSteps(),
+                "weight_decouple": True,
+            },
+            weight_decay=DECOUPLED,
+        ),
         state_slots=3,
         source="Pagliardini, Ablin & Grangier 2024, arXiv 2409.03137; pytorch_optimizer.AdEMAMix",
         formula="as adamw, with m^ + alpha s for m^, s: the average of g with beta3; alpha rises from 0 and beta3 from "
@@ -251,6 +310,10 @@ _BEYOND_ADAM = (
             beta2(),
             PLAIN_L2,
         ),
+        optimizer=OptimizerClass(
+            "pytorch_optimizer:AdaBelief", {**MOMENTS, "weight_decouple": True}, weight_decay=DECOUPLED
+        ),
+        timm=TimmOptimizer("adabelief"),
         state_slots=2,
         source="Zhuang et al. 2020, arXiv 2010.07468; pytorch_optimizer.AdaBelief",
         formula="as adamw, with v the average of (g - m)^2, to which eps is added at each step",
@@ -270,6 +333,13 @@ _BEYOND_ADAM = (
             decaying("beta3", 0.99, 1e-3, 0.1, BETA2_AT, "decay of the average of squares"),
             PLAIN_L2,
         ),
+        optimizer=OptimizerClass(
+            "pytorch_optimizer:Adan",
+            # weight_decouple=False is the paper's proximal decay.
+            {"betas": ("beta1", "beta2", "beta3"), "eps": "eps", "weight_decouple": False},
+            weight_decay=DECOUPLED,
+        ),
+        timm=TimmOptimizer("adan"),
         state_slots=4,
         source="Xie et al. 2022, arXiv 2208.06677; pytorch_optimizer.Adan",
         formula="m, d, v: averages of g, g - g' (the last one) and (g + beta2 (g - g'))^2; "
@@ -297,6 +367,7 @@ _SCHEDULE_FREE = (
             beta2(),
             PLAIN_L2,
         ),
+        optimizer=OptimizerClass("schedulefree:AdamWScheduleFree", MOMENTS, weight_decay=DECOUPLED),
         state_slots=2,
         source="Defazio et al. 2024, arXiv 2405.15682; schedulefree.AdamWScheduleFree",
         formula="z -= lr (g / (sqrt(v^) + eps) + weight_decay y), x += c (z - x), c: lr^2 over the sum of all lr^2; "
@@ -319,6 +390,7 @@ _SCHEDULE_FREE = (
             ),
             l2(0.0),
         ),
+        optimizer=OptimizerClass("schedulefree:SGDScheduleFree", {"momentum": "momentum"}),
         state_slots=1,
         source="Defazio et al. 2024, arXiv 2405.15682; schedulefree.SGDScheduleFree",
         formula="z -= lr g, x += c (z - x), c: lr^2 over the sum of all lr^2; trained: y = (1 - momentum) z + "

@@ -6,15 +6,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tuner.catalog.families.optimizer_class import OptimizerClass, TimmOptimizer, TrainerOptimizer
 from tuner.core.errors import InputError
 from tuner.core.records import Setting
 from tuner.core.values import Scalar, checked
 
+LOOKAHEAD = "lookahead-"
+"""What the name of a family begins with that looks ahead over another one."""
+
 UNKNOWN = "unknown"
 """The camp of an optimizer that the table of families does not have."""
 
-SWITCH, ONE_RATE, HORIZON = "switch", "one-rate", "horizon"
-"""What a family may need: a switch between training and evaluation, one learning rate for all, to know the horizon."""
+SWITCH, ONE_RATE, HORIZON, PARTNER = "switch", "one-rate", "horizon", "partner"
+"""What a family may need: a switch between training and evaluation; one learning rate for all parameters; to know the
+horizon; a partner that trains the parameters that are no matrices.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +58,34 @@ class Hyperparameter:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A row of the table.
+    """A row of the table: all that the product knows of an optimizer.
 
-    ``hyperparameters`` stand in the order in which they are searched. ``state_slots`` counts the tensors of the
-    parameters' size that the optimizer keeps at the defaults (4 bytes per parameter each, in float32); where that
-    depends on shapes it is the figure of ``tuner.training.optimizers.measure.Probe``. ``momentum`` names the
-    hyperparameter that a schedule's momentum multiplier acts on. ``heavy_ball``: a gradient moves the weights by
-    learning_rate / (1 - momentum) in all, so that ``effective_learning_rate`` can be searched. ``needs`` lists what
-    a family asks of the loop (see ``SWITCH``). ``schedules`` are the kinds that may be offered; None for all. ``note``
-    says what surprises.
+    Attributes:
+        name: the family's name, as study files write it.
+        camp: a key of ``CAMPS``.
+        hyperparameters: what can be set, in the order in which it is searched.
+        optimizer: the class that trains it, and how the hyperparameters become its arguments.
+        state_slots: how many tensors of the parameters' size the optimizer keeps at the defaults (4 bytes per
+            parameter each, in float32); where that depends on shapes, the figure of
+            ``tuner.training.optimizers.measure.Probe``.
+        source: the paper and the class.
+        formula: one step, in the notation of ``classical``.
+        default_source: where the defaults come from.
+        default_schedule: the schedule that people start from.
+        momentum: the hyperparameter that a schedule's momentum multiplier acts on.
+        heavy_ball: whether a gradient moves the weights by learning_rate / (1 - momentum) in all, so that
+            ``effective_learning_rate`` can be searched.
+        needs: what the family asks of the loop (see ``SWITCH``).
+        schedules: the kinds that may be offered; None for all.
+        note: what surprises.
+        timm: the optimizer of timm that trains the same; None where there is none.
+        trainer: the optimizer that Hugging Face's Trainer has by name and that trains the same; None likewise.
     """
 
     name: str
     camp: str
     hyperparameters: tuple[Hyperparameter, ...]
+    optimizer: OptimizerClass
     state_slots: float
     source: str
     formula: str
@@ -76,6 +96,8 @@ class Family:
     needs: frozenset[str] = frozenset()
     schedules: tuple[str, ...] | None = None
     note: str = ""
+    timm: TimmOptimizer | None = None
+    trainer: TrainerOptimizer | None = None
 
     def hyperparameter(self, name: str) -> Hyperparameter:
         """Return the one of that name.
@@ -106,6 +128,16 @@ class Family:
         return values
 
     @property
+    def looks_ahead(self) -> bool:
+        """Whether it is Lookahead over the family that the rest of its name names."""
+        return self.name.startswith(LOOKAHEAD)
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether the param groups of its class hold a momentum or betas, which a schedule may multiply."""
+        return self.momentum is not None or bool({"momentum", "betas"} & set(self.optimizer.options))
+
+    @property
     def default(self) -> Setting:
         """The setting that people start from, with its schedule."""
         return Setting(self.name, self.complete({}), dict(self.default_schedule))
@@ -128,4 +160,4 @@ def unknown(name: str) -> Family:
     (False, nan)
     """
     source = "recorded runs"
-    return Family(name, UNKNOWN, (), math.nan, source, "unknown", source, {"kind": "constant"})
+    return Family(name, UNKNOWN, (), OptimizerClass(""), math.nan, source, "unknown", source, {"kind": "constant"})

@@ -1,1 +1,1 @@
-"""Migrations of the ledger's tables."""
+"""The environment in which Alembic runs the migrations of the ledger's tables."""

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that :func:`tuner.storage.engine.migrate` hands over."""
+"""Alembic's entry point: runs the migrations on the connection that :func:`tuner.storage.engine.migrate` passes on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Optimizers: the torch half of the table of families, and the bundle that the loop steps; no schedule, no loop."""
+"""Optimizers: built from the rows of ``tuner.catalog.families``, in the bundle that the loop steps; no schedule."""
 
+from tuner.training.optimizers.building import build
 from tuner.training.optimizers.bundle import Bundle
-from tuner.training.optimizers.table import BUILDERS, build
 
-__all__ = ["BUILDERS", "Bundle", "build"]
+__all__ = ["Bundle", "build"]

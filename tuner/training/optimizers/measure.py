@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tuner.catalog.families import family
+from tuner.training.optimizers.building import build
 from tuner.training.optimizers.bundle import Bundle
-from tuner.training.optimizers.table import build
 
 HORIZON = 1000
 """What the optimizers are told of the horizon; it changes no cost."""

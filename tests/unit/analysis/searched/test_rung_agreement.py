@@ -59,28 +59,29 @@ class TestAgreement:
         assert Analysis(book.records).findings.to_json()["rungs"] == []
 
     def test_the_rung_that_tells_most(self) -> None:
-        rows = [RungAgreement("a", h, "9", n, 0.5) for h, n in (("1", 4), ("2", 6), ("3", 6), ("4", 1))]
-        assert [row.horizon for row in best_known(rows)] == ["3"]
+        one, two, three, four, full = (Horizon(amount, "epochs") for amount in (1, 2, 3, 4, 9))
+        rows = [RungAgreement("a", rung, full, n, 0.5) for rung, n in ((one, 4), (two, 6), (three, 6), (four, 1))]
+        assert [row.horizon for row in best_known(rows)] == [three]
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=4, max_size=12))
 def test_a_rank_correlation_is_symmetric_and_within_one(pairs: list[tuple[int, int]]) -> None:
-    found = rank_correlation([(float(a), float(b)) for a, b in pairs])
+    rho = rank_correlation([(float(a), float(b)) for a, b in pairs])
     swapped = rank_correlation([(float(b), float(a)) for a, b in pairs])
-    assert (found is None) == (swapped is None)
-    if found is not None and swapped is not None:
-        assert found == pytest.approx(swapped)
-        assert -1.0 <= found <= 1.0
+    assert (rho is None) == (swapped is None)
+    if rho is not None and swapped is not None:
+        assert rho == pytest.approx(swapped)
+        assert -1.0 <= rho <= 1.0
 
 
 def test_the_caveat_says_where_the_short_horizon_lies() -> None:
     def codes(book: Book) -> dict[str, str]:
-        state = contest(book.records)
-        found = caveats_of(book.records, state, FamilyVerdict(VerdictKind.NOT_ASSESSED, "one arm"))
-        return {c.code: c.text for c in found}
+        family = FamilyVerdict(VerdictKind.NOT_ASSESSED, "one arm")
+        caveats = caveats_of(book.records, rung_agreements(book.records), contest(book.records), family)
+        return {caveat.code: caveat.text for caveat in caveats}
 
     lies = codes(both([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.6, 0.5, 0.9, 0.3, 0.7, 0.8]))
     assert lies["short_horizon_lies"].startswith(
-        "Short runs rank sgdm's settings unlike full ones (rank correlation 0.3 over 6 settings)"
+        "Short runs rank sgdm's settings differently from full runs (rank correlation 0.3 over 6 settings)"
     )
     assert "short_horizon_lies" not in codes(both([0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]))

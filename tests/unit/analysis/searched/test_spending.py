@@ -94,8 +94,8 @@ class TestEqualBudgets:
     def test_a_cut_search_compares_what_every_budget_reached(self) -> None:
         book = cut()
         assert smallest(book.records) == pytest.approx(10 / 9)
-        mine = [run.run_id for run in equally_paid(book.records) if run.spec.arm == "sgdm"]
-        assert [run_id.split(".")[1] for run_id in mine] == ["0000", "0000"], "the third came to 2.11, 1 more"
+        run_ids = [run.run_id for run in equally_paid(book.records) if run.spec.arm == "sgdm"]
+        assert [run_id.split(".")[1] for run_id in run_ids] == ["0000", "0000"], "the third came to 2.11, 1 more"
         assert finalists(book.records) == {"sgdm": 0, "adamw": 0}
 
     def test_the_order_is_that_in_which_runs_were_handed_out(self) -> None:
@@ -106,10 +106,10 @@ class TestEqualBudgets:
     def test_it_is_said(self) -> None:
         book = cut()
         texts = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
-        assert texts["budget_cut"] == "The search ended early: 1.11 of 4 full runs' worth of each arm compete."
+        assert texts["budget_cut"] == "The search ended early: 1.11 of 4 full runs of each arm's budget are compared."
         book = cut(budget={"hours": 1})
         texts = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
-        assert "Only the first 1.11 full runs' worth of each arm compete" in texts["budget_cut"]
+        assert "Only the first 1.11 full runs of each arm are compared" in texts["budget_cut"]
 
     def test_nothing_is_said_of_a_budget_that_was_spent(self) -> None:
         book = climb({arm: [(i, 9, 0.5 + i / 10) for i in range(4)] for arm in ("sgdm", "adamw")})
@@ -121,7 +121,7 @@ class TestEqualBudgets:
         assert exhausted(book.records) == ("adamw",)
         assert finalists(book.records) == {"sgdm": 3, "adamw": 0}
         caveats = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
-        assert "adamw (after 1)" in caveats["settings_exhausted"]
+        assert "adamw (after 1 full run)" in caveats["settings_exhausted"]
         assert "budget_cut" not in caveats
 
     def test_an_arm_that_came_late_or_still_trains_has_not_run_out(self) -> None:
@@ -139,11 +139,11 @@ class TestABudgetThatMoves:
         book = cut(allocation="optimise")
         assert finalists(book.records) == {"sgdm": 3, "adamw": 0}
         book.confirm({"sgdm": [0.9 + i / 1000 for i in range(10)], "adamw": [0.5 + i / 1000 for i in range(10)]})
-        found = Analysis(book.records).evidence
-        (text,) = [c.text for c in found.caveats if c.code == "unequal_budgets"]
-        assert text.startswith("sgdm got 4.11, adamw 1.11 full runs' worth: the claim is about these settings")
-        assert (found.verdict.kind, found.family.kind) == ("winner", "not_assessed")
-        assert "needs equal budgets" in found.family.reason
+        evidence = Analysis(book.records).evidence
+        (text,) = [c.text for c in evidence.caveats if c.code == "unequal_budgets"]
+        assert text.startswith("sgdm got 4.11, adamw 1.11 full runs, and a verdict about families needs equal budgets")
+        assert (evidence.verdict.kind, evidence.family.kind) == ("winner", "not_assessed")
+        assert "needs equal budgets" in evidence.family.reason
 
     def test_the_evidence_has_what_each_arm_cost(self) -> None:
         book = cut()

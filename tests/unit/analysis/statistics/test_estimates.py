@@ -21,12 +21,12 @@ def test_equivalence_is_the_interval_inside_the_margin() -> None:
 
 @pytest.mark.parametrize("data", [[1.0], [], [3.0, 3.0], [0.1 + 0.2, 0.3], [1.0, 2.0], [0.0, 0.0, 1e-300]])
 def test_bootstrap_intervals_of_degenerate_data_warn_of_nothing(data: list[float]) -> None:
-    found = estimates.bootstrap_interval(data, 0.95)
+    interval = estimates.bootstrap_interval(data, 0.95)
     if len(data) < 2:
-        assert found is None
+        assert interval is None
     else:
-        assert found is not None
-        assert found[0] <= np.mean(data) <= found[1]
+        assert interval is not None
+        assert interval[0] <= np.mean(data) <= interval[1]
 
 
 def test_bootstrap_intervals_mirror_when_the_data_does() -> None:

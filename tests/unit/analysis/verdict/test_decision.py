@@ -39,18 +39,18 @@ def spread(mean: float, n: int = 10, scale: float = 0.004, seed: int = 0) -> lis
 
 class TestKinds:
     def test_winner(self) -> None:
-        found = judge(spread(0.95), spread(0.90, seed=1))
-        assert (found.verdict.kind, found.verdict.arm, found.verdict.camp) == ("winner", "sgdm", "sgdm")
-        assert found.arm == "sgdm"
-        assert "better than those of adamw" in found.verdict.sentence
+        evidence = judge(spread(0.95), spread(0.90, seed=1))
+        assert (evidence.verdict.kind, evidence.verdict.arm, evidence.verdict.camp) == ("winner", "sgdm", "sgdm")
+        assert evidence.arm == "sgdm"
+        assert "better than those of adamw" in evidence.verdict.sentence
 
     def test_tie_goes_to_the_cheaper_even_if_its_mean_is_lower(self) -> None:
         noise = spread(0.0)
-        found = judge([0.950 + x for x in noise], [0.9501 + x + 1e-5 * (-1) ** i for i, x in enumerate(noise)],
+        evidence = judge([0.950 + x for x in noise], [0.9501 + x + 1e-5 * (-1) ** i for i, x in enumerate(noise)],
                       confirmation={"min_effect": 0.002, "alpha": 0.0005})  # fmt: skip
-        assert (found.verdict.kind, found.verdict.arm, found.arm) == ("tie", None, "sgdm")
-        assert found.verdict.seeds_needed is None
-        assert "cheapest" in found.why
+        assert (evidence.verdict.kind, evidence.verdict.arm, evidence.arm) == ("tie", None, "sgdm")
+        assert evidence.verdict.seeds_needed is None
+        assert "cheapest" in evidence.why
 
     def test_a_tie_of_equal_state_goes_to_the_faster(self) -> None:
         for fast in ("adam", "adamw"):
@@ -62,25 +62,25 @@ class TestKinds:
             assert Analysis(book.records).evidence.arm == fast
 
     def test_inconclusive_says_how_many_seeds_would_settle_it(self) -> None:
-        found = judge(spread(0.9525), spread(0.95, seed=1))
-        assert found.verdict.kind == "inconclusive"
-        assert found.verdict.seeds_needed is not None
-        assert 10 < found.verdict.seeds_needed <= 1000
-        assert str(found.verdict.seeds_needed) in found.verdict.sentence
-        assert found.arm == "sgdm"
+        evidence = judge(spread(0.9525), spread(0.95, seed=1))
+        assert evidence.verdict.kind == "inconclusive"
+        assert evidence.verdict.seeds_needed is not None
+        assert 10 < evidence.verdict.seeds_needed <= 1000
+        assert str(evidence.verdict.seeds_needed) in evidence.verdict.sentence
+        assert evidence.arm == "sgdm"
 
     def test_more_than_a_thousand_seeds_in_words(self) -> None:
         a, b = spread(0.9502, 40), spread(0.95, 40, seed=1)
-        found = judge(a, b, confirmation={"min_effect": 0.0, "seeds": 40})
-        assert found.verdict.seeds_needed is None
-        assert "more than 1,000" in found.verdict.reason
+        evidence = judge(a, b, confirmation={"min_effect": 0.0, "seeds": 40})
+        assert evidence.verdict.seeds_needed is None
+        assert "more than 1,000" in evidence.verdict.reason
 
     def test_nothing_confirmed(self) -> None:
         book = started(confirmation={"max_runs": 0})
-        found = Analysis(book.records).evidence
-        assert found.verdict.kind == "inconclusive"
-        assert found.expected.source == "search"
-        assert "not_confirmed" in {c.code for c in found.caveats}
+        evidence = Analysis(book.records).evidence
+        assert evidence.verdict.kind == "inconclusive"
+        assert evidence.expected.source == "search"
+        assert "not_confirmed" in {c.code for c in evidence.caveats}
 
     def test_no_completed_run(self) -> None:
         book = Book(make_spec()).search({"sgdm": (BAD,), "adamw": (BAD,)})
@@ -88,47 +88,47 @@ class TestKinds:
             _ = Analysis(book.records).evidence
 
     def test_identical_runs_tie(self) -> None:
-        found = judge([0.9] * 10, [0.9] * 10)
-        assert found.verdict.kind == "tie"
-        assert found.pairs[0].p == 1.0
+        evidence = judge([0.9] * 10, [0.9] * 10)
+        assert evidence.verdict.kind == "tie"
+        assert evidence.pairs[0].p == 1.0
 
     def test_five_pairs_are_too_few_and_it_says_so(self) -> None:
-        found = judge([0.95] * 5, [0.90] * 5, confirmation={"seeds": 5, "min_effect": 0.001})
-        assert found.verdict.kind == "inconclusive"
-        assert "can never be significant" in found.verdict.reason
-        assert "few_seeds" in {c.code for c in found.caveats}
+        evidence = judge([0.95] * 5, [0.90] * 5, confirmation={"seeds": 5, "min_effect": 0.001})
+        assert evidence.verdict.kind == "inconclusive"
+        assert "can never be significant" in evidence.verdict.reason
+        assert "few_seeds" in {c.code for c in evidence.caveats}
 
     def test_three_arms_the_best_must_beat_both(self) -> None:
         book = started(("sgdm", "adamw", "nag"))
         book.confirm({"sgdm": spread(0.96), "adamw": spread(0.90, seed=1), "nag": spread(0.9585, seed=2)})
-        found = Analysis(book.records).evidence
-        assert found.verdict.kind == "inconclusive"
-        by_name = {(p.a, p.b): p.verdict for p in found.pairs}
+        evidence = Analysis(book.records).evidence
+        assert evidence.verdict.kind == "inconclusive"
+        by_name = {(p.a, p.b): p.verdict for p in evidence.pairs}
         assert by_name["sgdm", "adamw"] == "a"
 
     def test_an_unfinished_confirmation_waits_for_its_look(self) -> None:
-        found = judge([0.95] * 6, [0.90] * 6)
-        assert found.verdict.kind == "inconclusive"
-        assert "6 of 7" in found.verdict.reason
+        evidence = judge([0.95] * 6, [0.90] * 6)
+        assert evidence.verdict.kind == "inconclusive"
+        assert "6 of 7" in evidence.verdict.reason
 
 
 class TestLostPairs:
     def test_a_diverged_run_loses_its_pair_even_against_the_worst_value(self) -> None:
-        found = judge([0.9] * 10, [BAD] * 7)
-        assert (found.verdict.kind, found.verdict.arm) == ("winner", "sgdm")
-        assert found.pairs[0].prob_a_better == 1.0
+        evidence = judge([0.9] * 10, [BAD] * 7)
+        assert (evidence.verdict.kind, evidence.verdict.arm) == ("winner", "sgdm")
+        assert evidence.pairs[0].prob_a_better == 1.0
 
     def test_two_diverged_runs_draw_but_arms_without_a_completed_run_do_not_tie(self) -> None:
-        found = judge([BAD] * 10, [BAD] * 10, confirmation={"min_effect": 0.1})
-        assert found.pairs[0].difference == 0.0
-        assert (found.verdict.kind, found.verdict.seeds_needed) == ("inconclusive", None)
-        assert found.verdict.reason == "every run on fresh seeds diverged or failed"
-        assert (found.why, found.expected.source) == ("it leads in the search", "search")
+        evidence = judge([BAD] * 10, [BAD] * 10, confirmation={"min_effect": 0.1})
+        assert evidence.pairs[0].difference == 0.0
+        assert (evidence.verdict.kind, evidence.verdict.seeds_needed) == ("inconclusive", None)
+        assert evidence.verdict.reason == "every run on fresh seeds diverged or failed"
+        assert (evidence.why, evidence.expected.source) == ("it leads in the search", "search")
 
     def test_an_arm_without_a_completed_run_ties_with_nobody(self) -> None:
-        found = judge([0.9] * 5, [BAD] * 5, confirmation={"min_effect": 0.1, "seeds": 5})
-        assert (found.verdict.kind, found.arm) == ("inconclusive", "sgdm")
-        assert found.verdict.reason.endswith("; every run of adamw on fresh seeds diverged or failed")
+        evidence = judge([0.9] * 5, [BAD] * 5, confirmation={"min_effect": 0.1, "seeds": 5})
+        assert (evidence.verdict.kind, evidence.arm) == ("inconclusive", "sgdm")
+        assert evidence.verdict.reason.endswith("; every run of adamw on fresh seeds diverged or failed")
 
     def test_a_failed_run_counts_like_a_diverged_one(self) -> None:
         a, b = spread(0.95), spread(0.949, seed=1)
@@ -136,9 +136,9 @@ class TestLostPairs:
         assert one.pairs == two.pairs
 
     def test_a_lost_run_is_a_missing_pair(self) -> None:
-        found = judge(spread(0.95), [*spread(0.949, 9, seed=1), LOST])
-        assert found.pairs[0].n_pairs == 9
-        assert "lost_runs" in {c.code for c in found.caveats}
+        evidence = judge(spread(0.95), [*spread(0.949, 9, seed=1), LOST])
+        assert evidence.pairs[0].n_pairs == 9
+        assert "lost_runs" in {c.code for c in evidence.caveats}
 
     @given(seed_values, st.integers(0, 9))
     @settings(max_examples=25, deadline=None)
@@ -201,8 +201,8 @@ class TestSymmetries:
     @given(st.floats(-10, 10), st.floats(-10, 10), st.integers(1, 20))
     @settings(max_examples=25, deadline=None)
     def test_one_seed_never_yields_a_winner(self, a: float, b: float, planned: int) -> None:
-        found = judge([a], [b], confirmation={"seeds": max(2, planned)})
-        assert found.verdict.kind == "inconclusive"
+        evidence = judge([a], [b], confirmation={"seeds": max(2, planned)})
+        assert evidence.verdict.kind == "inconclusive"
 
 
 class TestTheRuleOnManyStudies:
@@ -271,9 +271,12 @@ class TestEvidence:
     def test_a_schedule_that_followed_the_metric_is_named(self) -> None:
         book = started(space={**SPACE, "schedule": {"kind": "plateau", "signal": "validation"}})
         book.confirm({"sgdm": spread(0.9), "adamw": spread(0.95, seed=1)})
-        found = [c for c in Analysis(book.records).evidence.caveats if c.code == "schedule_follows_metric"]
-        assert [c.text.split(":")[0] for c in found] == ["sgdm follows validation", "adamw follows validation"]
-        assert "takes part in training" in found[0].text
+        caveats = [c for c in Analysis(book.records).evidence.caveats if c.code == "schedule_follows_metric"]
+        assert [c.text.split(":")[0] for c in caveats] == [
+            "The schedule of sgdm follows validation",
+            "The schedule of adamw follows validation",
+        ]
+        assert "takes part in training" in caveats[0].text
 
     def test_many_diverged_failed_and_cut(self) -> None:
         book = Book(make_spec()).search({"sgdm": (0.9, BAD, BAD), "adamw": (0.8, Outcome.FAILED, 0.7)})
@@ -289,6 +292,6 @@ class TestEvidence:
 
     def test_a_real_but_small_difference_is_called_small(self) -> None:
         noise = spread(0.0)
-        found = judge([0.9502 + x for x in noise], [0.95 + x for x in noise], confirmation={"min_effect": 0.01})
-        assert found.verdict.kind == "winner"
-        assert "small_difference" in {c.code for c in found.caveats}
+        evidence = judge([0.9502 + x for x in noise], [0.95 + x for x in noise], confirmation={"min_effect": 0.01})
+        assert evidence.verdict.kind == "winner"
+        assert "small_difference" in {c.code for c in evidence.caveats}

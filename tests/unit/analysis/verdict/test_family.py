@@ -84,48 +84,48 @@ class TestTheTest:
 
 class TestTheVerdict:
     def test_a_family_whose_searches_and_finalist_are_better(self) -> None:
-        found = judged({"sgdm": GOOD, "adamw": POOR}, {"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
-        assert (found.kind, found.arm, found.camp) == ("winner", "sgdm", "sgdm")
-        assert found.p == pytest.approx(2 / math.comb(10, 5))
+        family = judged({"sgdm": GOOD, "adamw": POOR}, {"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
+        assert (family.kind, family.arm, family.camp) == ("winner", "sgdm", "sgdm")
+        assert family.p == pytest.approx(2 / math.comb(10, 5))
 
     def test_one_lucky_trial_is_not_a_better_family(self) -> None:
         lucky = (0.90, 0.83, 0.96, 0.84, 0.82, 0.85)
-        found = judged({"sgdm": lucky, "adamw": POOR}, {"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
-        assert (found.kind, found.arm) == ("inconclusive", None)
-        assert "other luck" in found.reason
+        family = judged({"sgdm": lucky, "adamw": POOR}, {"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
+        assert (family.kind, family.arm) == ("inconclusive", None)
+        assert "with better luck in its search" in family.reason
 
     def test_the_search_alone_names_no_family(self) -> None:
-        found = judged({"sgdm": GOOD, "adamw": POOR}, {"sgdm": spread(0.9525), "adamw": spread(0.95, 1)})
-        assert found.kind == "inconclusive"
-        assert found.seeds_needed is not None
+        family = judged({"sgdm": GOOD, "adamw": POOR}, {"sgdm": spread(0.9525), "adamw": spread(0.95, 1)})
+        assert family.kind == "inconclusive"
+        assert family.seeds_needed is not None
 
     def test_two_arms_of_the_other_camp_make_a_camp_better(self) -> None:
         values = {"sgdm": GOOD, "adamw": POOR, "nag": tuple(v - 0.001 for v in GOOD)}
         fresh = {"sgdm": spread(0.96), "adamw": spread(0.86, 1), "nag": spread(0.90, 2)}
-        found = judged(values, fresh)
-        assert (found.kind, found.arm, found.camp) == ("winner", None, "sgdm")
-        assert "not against nag" in found.reason
+        family = judged(values, fresh)
+        assert (family.kind, family.arm, family.camp) == ("winner", None, "sgdm")
+        assert "but may explain that over nag" in family.reason
 
     def test_a_tie_of_the_finalists_and_of_the_searches(self) -> None:
         values = {"sgdm": GOOD, "adamw": tuple(v + 0.0002 for v in GOOD)}
         fresh = {"sgdm": spread(0.95), "adamw": [v + 0.0001 * (-1) ** i for i, v in enumerate(spread(0.95))]}
-        found = judged(values, fresh, confirmation={"min_effect": 0.04})
-        assert found.kind == "tie"
+        family = judged(values, fresh, confirmation={"min_effect": 0.04})
+        assert family.kind == "tie"
         narrow = judged(values, fresh, confirmation={"min_effect": 0.002})
-        assert (narrow.kind, "luck of the search is larger" in narrow.reason) == ("inconclusive", True)
+        assert (narrow.kind, "luck of the search is too large" in narrow.reason) == ("inconclusive", True)
 
     def test_too_few_independent_trials(self) -> None:
-        found = judged({"sgdm": GOOD[:4], "adamw": POOR[:4]}, {"sgdm": spread(0.95), "adamw": spread(0.85, 1)})
-        assert found.kind == "not_assessed"
-        assert "3 independent trials" in found.reason
+        family = judged({"sgdm": GOOD[:4], "adamw": POOR[:4]}, {"sgdm": spread(0.95), "adamw": spread(0.85, 1)})
+        assert family.kind == "not_assessed"
+        assert "3 independent trials" in family.reason
 
     def test_what_a_model_proposed_does_not_count(self) -> None:
         book = Book(make_spec(budget={"trials_per_arm": 6})).search({"sgdm": GOOD, "adamw": POOR})
         book.trials = [replace(t, source=Source.MODEL) if t.index > 3 else t for t in book.trials]
         book.confirm({"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
-        found = Analysis(book.records).evidence
-        assert found.family.kind == "not_assessed"
-        assert "one_search_only" in {c.code for c in found.caveats}
+        evidence = Analysis(book.records).evidence
+        assert evidence.family.kind == "not_assessed"
+        assert "one_search_only" in {c.code for c in evidence.caveats}
 
     def test_trials_that_a_ladder_chose_are_no_fair_sample(self) -> None:
         book = Book(make_spec(budget={"trials_per_arm": 6})).search({"sgdm": GOOD, "adamw": POOR})
@@ -133,17 +133,17 @@ class TestTheVerdict:
         brief = replace(run.spec, horizon=replace(book.spec.horizon, amount=1))
         book.runs = [replace(r, spec=brief) if r is run else r for r in book.runs]
         book.confirm({"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
-        found = Analysis(book.records).evidence.family
-        assert found.kind == "not_assessed"
-        assert "chosen by their first part" in found.reason
+        family = Analysis(book.records).evidence.family
+        assert family.kind == "not_assessed"
+        assert "early results decided which of sgdm's trials reached the full horizon" in family.reason
 
     def test_diverged_trials_are_the_worst_and_lost_ones_are_missing(self) -> None:
         bad = (0.8, Outcome.DIVERGED, Outcome.FAILED, 0.85, 0.86, Outcome.DIVERGED)
-        found = judged({"sgdm": GOOD, "adamw": bad}, {"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
-        assert found.kind == "winner"
+        family = judged({"sgdm": GOOD, "adamw": bad}, {"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
+        assert family.kind == "winner"
         gone = (0.8, Outcome.LOST, Outcome.LOST, 0.85, 0.86, Outcome.LOST)
-        found = judged({"sgdm": GOOD, "adamw": gone}, {"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
-        assert found.kind == "not_assessed"
+        family = judged({"sgdm": GOOD, "adamw": gone}, {"sgdm": spread(0.96), "adamw": spread(0.86, 1)})
+        assert family.kind == "not_assessed"
 
     def test_one_arm_and_no_confirmation(self) -> None:
         assert judged({"sgdm": GOOD}, {"sgdm": spread(0.96)}).kind == "not_assessed"

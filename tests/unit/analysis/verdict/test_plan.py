@@ -203,17 +203,17 @@ class TestTheNoise:
     def test_their_noise_is_the_smallest_effect_and_nothing_else(self) -> None:
         book = started(confirmation={"noise_seeds": 4})
         book.follow(noisy(sgdm=0.95, adamw=0.951))
-        found = Analysis(book.records).evidence
+        evidence = Analysis(book.records).evidence
         groups = [
             np.array([run.value for run in book.runs if run.spec.phase is Phase.NOISE and run.spec.arm == arm])
             for arm in ("sgdm", "adamw")
         ]
-        assert found.min_effect == pytest.approx(pooled_sd(groups))
-        assert found.min_effect_source == "outside"
-        assert "min_effect_assumed" in {c.code for c in found.caveats}
+        assert evidence.min_effect == pytest.approx(pooled_sd(groups))
+        assert evidence.min_effect_source == "outside"
+        assert "min_effect_assumed" in {c.code for c in evidence.caveats}
         quiet = Book(book.spec, book.trials, [run for run in book.runs if run.spec.phase is not Phase.NOISE])
         without = Analysis(quiet.records).evidence
-        assert (without.pairs[0].difference, without.pairs[0].p) == (found.pairs[0].difference, found.pairs[0].p)
+        assert (without.pairs[0].difference, without.pairs[0].p) == (evidence.pairs[0].difference, evidence.pairs[0].p)
         assert without.min_effect_source == "comparison"
         assert "min_effect_from_comparison" in {c.code for c in without.caveats}
 
@@ -228,9 +228,9 @@ class TestTheNoise:
     )
     def test_under_the_cap_they_take_what_is_left(self, most: int, noise: int) -> None:
         book = started(confirmation={"noise_seeds": 4, "max_runs": most})
-        found = phases(book.follow(noisy(sgdm=0.95, adamw=0.951)))
-        assert found[Phase.NOISE] == plan_cost(book.spec, 2).noise == noise
-        assert found[Phase.NOISE] + found[Phase.CONFIRM] + found[Phase.REFERENCE] <= most
+        counts = phases(book.follow(noisy(sgdm=0.95, adamw=0.951)))
+        assert counts[Phase.NOISE] == plan_cost(book.spec, 2).noise == noise
+        assert counts[Phase.NOISE] + counts[Phase.CONFIRM] + counts[Phase.REFERENCE] <= most
 
     def test_a_confirmation_that_began_without_them_gets_none(self) -> None:
         book = started()
@@ -245,8 +245,8 @@ class TestTheCap:
     )
     def test_never_more_runs_than_allowed(self, most: int, confirm: int, reference: int) -> None:
         book = started(confirmation={"max_runs": most})
-        found = phases(book.follow(noisy(sgdm=0.95, adamw=0.951)))
-        assert (found[Phase.CONFIRM], found[Phase.REFERENCE]) == (confirm, reference)
+        counts = phases(book.follow(noisy(sgdm=0.95, adamw=0.951)))
+        assert (counts[Phase.CONFIRM], counts[Phase.REFERENCE]) == (confirm, reference)
         cost = plan_cost(book.spec, 2)
         assert (cost.confirm, cost.references, cost.test) == (confirm, reference, int(confirm > 0))
 

@@ -12,6 +12,13 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _create_studies_and_trials()
+    _create_runs_and_measurements()
+    _create_leases_events_and_mirrors()
+    op.create_index("tuner_runs_by_revision", "tuner_runs", ["study_id", "revision"])
+
+
+def _create_studies_and_trials() -> None:
     op.create_table(
         "tuner_studies",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -33,6 +40,9 @@ def upgrade() -> None:
         sa.Column("coordinates", sa.Text, nullable=False),
         sa.Column("optuna_number", sa.Integer, nullable=True),
     )
+
+
+def _create_runs_and_measurements() -> None:
     op.create_table(
         "tuner_runs",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -72,6 +82,9 @@ def upgrade() -> None:
         sa.Column("train_seconds", sa.Double, nullable=False),
         sa.Column("eval_seconds", sa.Double, nullable=False),
     )
+
+
+def _create_leases_events_and_mirrors() -> None:
     op.create_table(
         "tuner_leases",
         sa.Column("study_id", sa.Integer, sa.ForeignKey("tuner_studies.id"), primary_key=True),
@@ -97,7 +110,6 @@ def upgrade() -> None:
         sa.Column("target", sa.String(12), primary_key=True),
         sa.Column("revision", sa.Integer, nullable=False),
     )
-    op.create_index("tuner_runs_by_revision", "tuner_runs", ["study_id", "revision"])
 
 
 def downgrade() -> None:

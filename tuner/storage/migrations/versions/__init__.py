@@ -1,1 +1,1 @@
-"""Migrations of the ledger's tables."""
+"""The migrations of the ledger's tables, one module for each version, by number."""

@@ -1,6 +1,7 @@
-"""The rule of the contest on many simulated studies at once: what so many seeds can see, before any is trained.
+"""The rule of the contest on many simulated studies at once: which differences a number of seeds can detect.
 
-Arrays in, shares out. The rule itself stands in ``contest.py``, which reads records; a test holds the two together.
+Arrays in, shares of studies out, before any run is trained. The rule itself is in ``contest.py``, which reads
+records; a test compares the two.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from tuner.analysis.statistics.flips import sign_flip_ps, sign_flip_ps_fast
 from tuner.analysis.verdict.looks import Look, looks_for
 
 Shape = Callable[[np.random.Generator, tuple[int, ...]], Array]
+"""Draws an array of this shape from a distribution of seed noise."""
 
 WIN = 0.75
 """The difference that the advice is about: one arm is better on three seeds of four."""
 POWER = 0.8
+"""The share of studies in which a number of seeds has to detect it."""
 MOST = 400
+"""No advice goes beyond this many seeds per arm."""
 _STUDIES = 1_000
 _SEED = 20_260_103
 _COLLAPSE, _FLOOR = 0.1, -8.0
@@ -56,7 +60,16 @@ class Judged:
 def judge(
     draws: Array, looks: Sequence[Look], alpha: float, margin: float | Array | None = None, exact: bool = True
 ) -> Judged:
-    """Judge arms by studies by seeds as ``contest`` does; ``margin`` None is the pooled deviation of the study."""
+    """Judge many studies as :func:`tuner.analysis.verdict.contest.contest` does one.
+
+    Args:
+        draws: scores, more is better; arms by studies by seeds.
+        looks: when the data may be looked at, and at which level.
+        alpha: the level of the equivalence tests.
+        margin: the smallest difference that matters, for all studies or per study; None for the standard deviation of
+            each study's seeds within arms, pooled.
+        exact: whether the p of a pair is that of verdicts, or the faster one for planning.
+    """
     test = sign_flip_ps if exact else sign_flip_ps_fast
     arms, studies, _ = draws.shape
     alive, columns = np.ones((arms, studies), dtype=bool), np.arange(studies)
@@ -84,7 +97,9 @@ def judge(
 
 @lru_cache(maxsize=64)
 def shift_for(shape: str, win: float) -> float:
-    """Return how far apart two independent arms lie if one is better on the share ``win`` of the seeds.
+    """Return how far apart two independent arms lie if one is better on a share ``win`` of the seeds.
+
+    ``shape`` is a key of ``SHAPES``; the distance is in its unit.
 
     >>> round(shift_for("normal", 0.75), 1)
     1.0
@@ -96,11 +111,15 @@ def shift_for(shape: str, win: float) -> float:
 
 @lru_cache(maxsize=1024)
 def power(shape: str, seeds: int, alpha: float, win: float = WIN, studies: int = _STUDIES) -> float:
-    """Return the share of studies of two arms in which the truly better one wins, interim look included."""
+    """Return the share of studies of two arms in which the truly better one wins, at the interim look or the final one.
+
+    ``seeds`` is the number per arm, ``win`` the share of seeds on which the better arm is better.
+    """
     return _won(shape, looks_for(seeds, alpha), alpha, win, studies)
 
 
 def _won(shape: str, looks: Sequence[Look], alpha: float, win: float, studies: int) -> float:
+    """The share of studies that the better of two arms wins at these looks."""
     draws = SHAPES[shape](np.random.default_rng(_SEED), (2, studies, looks[-1].seeds))
     draws[0] += shift_for(shape, win)
     return float((judge(draws, looks, alpha, 1.0, exact=False).winner == 0).mean())
@@ -108,7 +127,7 @@ def _won(shape: str, looks: Sequence[Look], alpha: float, win: float, studies: i
 
 @lru_cache(maxsize=64)
 def seeds_at(level: float, win: float = WIN) -> int | None:
-    """Return the fewest seeds with which one look at this level sees such a difference, as :func:`seeds_for` counts.
+    """As :func:`seeds_for`, for a single look at this level.
 
     >>> 32 <= (seeds_at(0.05) or 0) <= 42
     True
@@ -122,9 +141,9 @@ def seeds_at(level: float, win: float = WIN) -> int | None:
 
 @lru_cache(maxsize=64)
 def seeds_for(alpha: float, win: float = WIN) -> int | None:
-    """Return the fewest seeds per arm that see such a difference in 80 % of studies, whatever the shape of the noise.
+    """Return the fewest seeds per arm that detect a P(A > B) of ``win`` in 80 % of studies; None above 400.
 
-    The worst of ``SHAPES`` counts; None above 400.
+    The worst of the shapes of noise in ``SHAPES`` counts.
     """
 
     return fewest(lambda n: all(power(shape, n, alpha, win) >= POWER for shape in SHAPES), 4, MOST)
@@ -132,26 +151,37 @@ def seeds_for(alpha: float, win: float = WIN) -> int | None:
 
 @lru_cache(maxsize=64)
 def smallest_seen(seeds: int, alpha: float) -> float | None:
-    """Return the smallest P(A > B) seen in 80 % of studies, whatever the shape of the noise; None: not even 0.99."""
+    """Return the smallest P(A > B) that these seeds detect in 80 % of studies, to 0.01; None where even 0.99 is missed.
+
+    The worst of the shapes of noise in ``SHAPES`` counts.
+    """
     least = fewest(lambda win: all(power(shape, seeds, alpha, win / 100) >= POWER for shape in SHAPES), 51, 99)
     return None if least is None else least / 100
 
 
 @lru_cache(maxsize=64)
 def tie_rate(seeds: int, alpha: float, margin: float = 1.0) -> float:
-    """Return how often two equal arms come out as *tie*, for a margin in standard deviations of normal seed noise."""
+    """Return the share of studies in which two equal arms come out as a tie.
+
+    The noise is normal, and ``margin`` is in its standard deviations.
+    """
     draws = SHAPES["normal"](np.random.default_rng(_SEED), (2, _STUDIES, seeds))
     return float(judge(draws, looks_for(seeds, alpha), alpha, margin, exact=False).tie.mean())
 
 
 @lru_cache(maxsize=64)
 def seeds_for_ties(alpha: float, share: float = 0.5) -> int | None:
-    """Return the fewest seeds with which equal arms tie in such a share of studies, at a margin of one deviation."""
+    """Return the fewest seeds per arm with which equal arms tie in this share of studies; None above 400.
+
+    The noise is normal, and the margin one standard deviation of it.
+    """
     return fewest(lambda n: tie_rate(n, alpha) >= share, 4, MOST)
 
 
 def fewest(enough: Callable[[int], bool], start: int, most: int) -> int | None:
-    """Return the least n >= start that is enough, for a condition that stays met; None above ``most``.
+    """Return the least n from ``start`` to ``most`` that is enough; None if there is none.
+
+    The condition has to stay met once it is met. With ``start`` above ``most``, only ``start`` is asked.
 
     >>> fewest(lambda n: n * n >= 50, 1, 100), fewest(lambda n: False, 1, 100)
     (8, None)

@@ -1,4 +1,4 @@
-"""What so many seeds can see: the simulation that the advice rests on."""
+"""What a number of seeds can detect: the simulation that the advice rests on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from analysis.records import make_spec
 
-from tuner.analysis.statistics import power
+from tuner.analysis.verdict import power
 from tuner.analysis.verdict.advice import outlook
 from tuner.analysis.verdict.looks import looks_for
 
@@ -49,11 +49,11 @@ def test_the_interim_look_decides_clear_cases() -> None:
 
 
 def test_the_outlook_of_a_study() -> None:
-    found = outlook(make_spec(), 2)
-    assert found is not None
-    assert found.seeds == 10
-    assert found.advised is not None
-    assert 20 < found.advised < 80
-    assert 0.2 < found.ties < 0.5
-    assert found.seeds_for_ties is not None
+    ahead = outlook(make_spec(), 2)
+    assert ahead is not None
+    assert ahead.seeds == 10
+    assert ahead.advised is not None
+    assert 20 < ahead.advised < 80
+    assert 0.2 < ahead.ties < 0.5
+    assert ahead.seeds_for_ties is not None
     assert outlook(make_spec(confirmation={"max_runs": 0}), 2) is None
