@@ -425,13 +425,14 @@ class TestBesideAStudy:
 
     @pytest.fixture(scope="class")
     def database(self, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-        from tuner.bootstrap import create, resolved, session
-        from tuner.config.spec import read_spec_file
+        from tuner.bootstrap import create, session
+        from tuner.config.study_file import read_study_file
         from tuner.core.settings import Settings
+        from tuner.resolve.asked import resolve
 
         place = tmp_path_factory.mktemp("beside")
         (place / "study.yaml").write_text(yaml_of(GOOD))
-        spec = resolved(read_spec_file(place / "study.yaml"))
+        spec = resolve(read_study_file(place / "study.yaml"))
         settings = Settings(f"sqlite:///{place}/tuner.db", "none", place / "studies")
         create(spec, settings)
         with session(spec, settings) as begun:
