@@ -26,7 +26,8 @@ from tuner.analysis.verdict.finalists import finalists
 from tuner.analysis.verdict.looks import extension_level, looks_for
 from tuner.analysis.verdict.power import POWER, SHAPES, WIN, judge, seeds_at, seeds_for, shift_for
 from tuner.config.documents import Section
-from tuner.config.spec import StudySpec, read_spec
+from tuner.config.spec import StudySpec
+from tuner.config.study_file import read_spec
 from tuner.core.records import Horizon, Outcome, Phase, RunRecord, RunResult, RunSpec, Source, State, TrialRecord
 from tuner.study_records import StudyRecords
 

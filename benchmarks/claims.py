@@ -24,7 +24,7 @@ from pathlib import Path
 from tuner import bootstrap, workflow
 from tuner.analysis.evidence import Evidence
 from tuner.analysis.verdict.decision import Pair
-from tuner.config.spec import read_spec_file
+from tuner.config.study_file import read_study_file
 from tuner.core.errors import TunerError
 from tuner.core.settings import Settings
 from tuner.core.values import short
@@ -129,7 +129,7 @@ def paired(evidence: Evidence, a: str, b: str) -> tuple[Pair, tuple[float | None
 def study(name: str, folder: Path) -> tuple[Evidence, str, int, float]:
     """Run a study file unless it is finished; return its evidence, its command, its runs and the seconds they took."""
     path = next(p for p in (HERE / "claims" / f"{name}.yaml", HERE.parent / "examples" / f"{name}.yaml") if p.is_file())
-    spec = read_spec_file(path)
+    spec = read_study_file(path)
     settings = Settings(storage=f"sqlite:///{folder}/tuner.db", folder=folder / "studies")
     ledger = bootstrap.open_ledger(settings)
     try:

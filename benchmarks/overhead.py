@@ -44,7 +44,8 @@ def main() -> None:
 
     from tuner import bootstrap
     from tuner.config.documents import Section
-    from tuner.config.spec import read_spec
+    from tuner.config.study_file import read_study
+    from tuner.resolve.asked import resolve
 
     document = {
         "study": "overhead",
@@ -54,7 +55,7 @@ def main() -> None:
         "resources": {"parallel": given.parallel},
         "tracking": given.tracking,
     }
-    spec = bootstrap.resolved(read_spec(Section(document, "overhead.py")))
+    spec = resolve(read_study(Section(document, "overhead.py")))
     settings = bootstrap.settings_for(spec, None, None)
     bootstrap.create(spec, settings)
     spent: dict[str, list[float]] = defaultdict(list)

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tuner import bootstrap
 from tuner.config.fidelity import LADDER, Fidelity
 from tuner.config.space import KIND, ArmSpace
-from tuner.config.spec import StudySpec, read_spec_file
+from tuner.config.spec import StudySpec
+from tuner.config.study_file import read_study_file
 from tuner.core.errors import InputError, TunerError
 from tuner.core.records import (
     Assignment,
@@ -39,6 +39,7 @@ from tuner.recorded.csv_reading import read_curves, read_runs
 from tuner.recorded.csv_writing import write_curves, write_runs
 from tuner.recorded.from_ledger import rows_of
 from tuner.recorded.rows import RecordedPoint, RecordedRun
+from tuner.resolve.asked import resolve
 from tuner.search.proposals import sobol_point
 from tuner.study_records import StudyRecords
 
@@ -79,7 +80,7 @@ def question(name: str, amount: float | None = None) -> Question:
     from tuner.training.workloads.base import Workload
     from tuner.training.workloads.load import load
 
-    spec = bootstrap.resolved(read_spec_file(EXAMPLES / WORKLOADS[name].example))
+    spec = resolve(read_study_file(EXAMPLES / WORKLOADS[name].example))
     full = replace(spec.horizon, amount=amount or WORKLOADS[name].amount or spec.horizon.amount)
     arms = tuple(decaying(arm) for arm in spec.arms)
     workload = load(spec.workload)

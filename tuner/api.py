@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 import threading
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,12 @@ from tuner import bootstrap, workflow
 from tuner.analysis.analysis import Analysis
 from tuner.analysis.evidence import Nothing
 from tuner.config.documents import Section
-from tuner.config.spec import StudySpec, read_spec
-from tuner.core.errors import InputError, NoEvidence, TunerError, WorkloadError
-from tuner.core.records import WorkloadRef
+from tuner.config.spec import StudySpec
+from tuner.config.study_file import read_study
+from tuner.core.errors import InputError, NoEvidence, TunerError
 from tuner.core.settings import Settings
+from tuner.resolve.asked import resolve
+from tuner.training.workloads.reference import reference_to
 
 if TYPE_CHECKING:
     from tuner.recommendation import Recommendation
@@ -78,11 +81,8 @@ class StudyHandle:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        ledger = bootstrap.open_ledger(self._settings)
-        try:
+        with closing(bootstrap.open_ledger(self._settings)) as ledger:
             return ledger.study(self.name).state == "finished"
-        finally:
-            ledger.close()
 
     def resume(self, *, workload: type | object | None = None, ray_address: str | None = None) -> StudyHandle:
         """Go on with the study in the background; ``workload`` is needed if it was defined in a notebook.
@@ -91,7 +91,7 @@ class StudyHandle:
             StudyBusy: another process drives it.
         """
         spec = bootstrap.stored(self.name, self._settings)
-        self._drive(spec, ray_address, _reference(workload)[1] if workload is not None else None)
+        self._drive(spec, ray_address, reference_to(workload)[1] if workload is not None else None)
         return self
 
     def extend(
@@ -108,7 +108,7 @@ class StudyHandle:
         spec = workflow.extend(
             bootstrap.stored(self.name, self._settings), trials=trials, seeds=seeds, arm=arm, hours=hours
         )
-        target = _reference(workload)[1] if workload is not None else None
+        target = reference_to(workload)[1] if workload is not None else None
         bootstrap.make_executor(spec, ray_address, target).close()
         bootstrap.update(spec, self._settings)
         self._drive(spec, ray_address, target)
@@ -131,11 +131,8 @@ class StudyHandle:
         """
         from tuner.recommendation import Recommendation
 
-        ledger = bootstrap.open_ledger(self._settings)
-        try:
+        with closing(bootstrap.open_ledger(self._settings)) as ledger:
             return Recommendation.of(workflow.analysis_of(ledger, self.name))
-        finally:
-            ledger.close()
 
     def _repr_markdown_(self) -> str:
         try:
@@ -185,10 +182,10 @@ def launch(
         StudyExists: the name is taken by a study that asks something else.
         StudyBusy: another process drives this study.
     """
-    reference, target = _reference(workload, options)
+    reference, target = reference_to(workload, options)
     given = {
         "study": name or re.sub(r"[^a-z0-9]+", "-", reference.path.partition(":")[2].lower()),
-        "workload": {"path": reference.path, "folder": reference.folder, "options": options or {}},
+        "workload": asdict(reference),
         "space": space,
         "arms": arms,
         "horizon": horizon,
@@ -207,14 +204,18 @@ def launch(
         "tracking": tracking,
         **more,
     }
-    section = Section({key: value for key, value in given.items() if value is not None}, "launch()")
-    spec = bootstrap.resolved(read_spec(section), target)
-    settings = bootstrap.settings_for(spec, storage, tracking)
-    executor_check = bootstrap.make_executor(spec, ray_address, target)
-    executor_check.close()
+    return _launched({key: value for key, value in given.items() if value is not None}, ray_address, target)
+
+
+def _launched(given: Mapping[str, Any], ray_address: str | None, workload: Any) -> StudyHandle:
+    """Check a study that is given as the keys of a study file, add it to the ledger, and drive it."""
+    file = read_study(Section(given, "launch()"))
+    spec = resolve(file, workload)
+    settings = bootstrap.settings_for(file, None, None)
+    bootstrap.make_executor(spec, ray_address, workload).close()  # refuses what cannot run, before anything is written
     spec = bootstrap.create(spec, settings)
     handle = StudyHandle(spec.name, settings)
-    handle._drive(spec, ray_address, target)
+    handle._drive(spec, ray_address, workload)
     return handle
 
 
@@ -256,31 +257,6 @@ def open_study(name: str, *, storage: str | None = None, tracking: str | None = 
         StudyNotFound: there is none of that name.
     """
     settings = Settings.from_environment(storage, tracking)
-    ledger = bootstrap.open_ledger(settings)
-    try:
+    with closing(bootstrap.open_ledger(settings)) as ledger:
         ledger.study(name)
-    finally:
-        ledger.close()
     return StudyHandle(name, settings)
-
-
-def _reference(workload: str | type | object, options: Mapping[str, Any] | None = None) -> tuple[WorkloadRef, Any]:
-    """The name of a workload, and the object itself where workers cannot import it."""
-    folder, options = str(Path.cwd()), options or {}
-    if (isinstance(workload, str) and ":" not in workload) or getattr(workload, "__name__", "") == "<lambda>":
-        found = workload if isinstance(workload, str) else "a lambda"
-        raise WorkloadError(f"launch(): workload is {found!r}; expected 'module:attribute', a class, or a function.")
-    if isinstance(workload, str):
-        return WorkloadRef(workload, folder), None
-    if not (inspect.isclass(workload) or inspect.isfunction(workload)):
-        raise WorkloadError(
-            f"launch(): workload is {workload!r}; expected 'module:attribute', a tuner.Workload class, or a function."
-        )
-    path = f"{workload.__module__}:{workload.__qualname__}"
-    if workload.__module__ != "__main__":
-        if "<locals>" in path:
-            raise InputError(
-                f"launch(): workload {path!r} is local to a function; expected one at a module's top level."
-            )
-        return WorkloadRef(path, folder), None
-    return WorkloadRef(path, folder), workload(**options) if inspect.isclass(workload) else workload

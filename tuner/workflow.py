@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Thread
 
 from tuner.analysis.analysis import Analysis
-from tuner.catalog.families import FAMILIES, is_family
-from tuner.config.spec import StudySpec, stored_spec
+from tuner.config.changes import with_arm
+from tuner.config.spec import StudySpec
 from tuner.core.errors import InputError, NoEvidence, StudyStopped
 from tuner.core.ports import Executor, Tracker
 from tuner.recorded.csv_writing import write_curves, write_runs
@@ -129,17 +129,4 @@ def extend(
         cap = None if plan.max_runs is None else max(plan.max_runs, seeds * len(spec.arms))
         totals = (*plan.extensions, seeds) if seeds > plan.total else plan.extensions
         spec = replace(spec, confirmation=replace(plan, extensions=totals, max_runs=cap))
-    return _with_arm(spec, arm) if arm else spec
-
-
-def _with_arm(spec: StudySpec, arm: str) -> StudySpec:
-    """One more arm: of the study's own space, or a family with its published ranges."""
-    names = [space.arm for space in spec.arms]
-    if arm in names:
-        raise InputError(f"arm {arm!r} is in the study already; expected one that is not: it has {', '.join(names)}.")
-    own = spec.space.document["arms"]
-    if arm not in own and not is_family(arm):
-        known = sorted({*own, *FAMILIES} - set(names))
-        raise InputError(f"there is no arm {arm!r}; expected one of {', '.join(known)}, or lookahead-FAMILY.")
-    space = {**spec.space.document, "arms": {**own, arm: own.get(arm)}}
-    return stored_spec({**spec.to_json(), "space": space, "arms": [*names, arm]}, spec.name)
+    return with_arm(spec, arm) if arm else spec

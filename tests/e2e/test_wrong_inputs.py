@@ -186,7 +186,14 @@ CASES = [
     study("GPUs on a CPU", ["{}: resources.gpus is 1 with device: cpu"], resources="{gpus: 1, device: cpu}"),
     study("float8", ["{}: resources.precision is 'float8'", "bfloat16"], resources="{precision: float8}"),
     study("training: precision", ["{}: training.precision is 'float8'", "bfloat16"], training="{precision: float8}"),
-    study("training: unknown", ["{}: training.clip is not an item", "clip_norm"], training="{clip: 1}"),
+    study("training: unknown", ["{}: training.clip is not a training option", "clip_norm"], training="{clip: 1}"),
+    study("recipe, its old name", ["{}: recipe.clip is not a training option", "clip_norm"], recipe="{clip: 1}"),
+    study(
+        "both names",
+        ["{}: recipe stands beside", "training, its name now", "Keep one."],
+        recipe="{clip_norm: 1}",
+        training="{clip_norm: 1}",
+    ),
     study("training: bounds", ["{}: training.ema_decay is 2", "from 0"], training="{ema_decay: 2}"),
     study(
         "training: a word", ["{}: training.average.choices names 'ewa'", "ema"], training="{average: {choices: [ewa]}}"
@@ -418,13 +425,14 @@ class TestBesideAStudy:
 
     @pytest.fixture(scope="class")
     def database(self, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-        from tuner.bootstrap import create, resolved, session
-        from tuner.config.spec import read_spec_file
+        from tuner.bootstrap import create, session
+        from tuner.config.study_file import read_study_file
         from tuner.core.settings import Settings
+        from tuner.resolve.asked import resolve
 
         place = tmp_path_factory.mktemp("beside")
         (place / "study.yaml").write_text(yaml_of(GOOD))
-        spec = resolved(read_spec_file(place / "study.yaml"))
+        spec = resolve(read_study_file(place / "study.yaml"))
         settings = Settings(f"sqlite:///{place}/tuner.db", "none", place / "studies")
         create(spec, settings)
         with session(spec, settings) as begun:

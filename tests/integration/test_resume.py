@@ -15,12 +15,14 @@ import pytest
 
 from tuner import bootstrap
 from tuner.config.documents import Section
-from tuner.config.spec import StudySpec, read_spec
+from tuner.config.spec import StudySpec
+from tuner.config.study_file import read_study
 from tuner.core.ports import RunSource, Signal
 from tuner.core.records import Assignment, Outcome, RunRecord, RunResult, State, TrialRecord
 from tuner.core.settings import Settings
 from tuner.execution import ray_tune
 from tuner.execution.local import LocalExecutor
+from tuner.resolve.asked import resolve
 from tuner.search.arm import ArmSearch
 from tuner.storage.ledger import Ledger
 from tuner.study import Study
@@ -47,7 +49,7 @@ def make_spec(executor: str = "local", **more: Any) -> StudySpec:
         "checkpoint_seconds": 0.0,
         **more,
     }
-    return bootstrap.resolved(read_spec(Section(document, "the test")))
+    return resolve(read_study(Section(document, "the test")))
 
 
 def places(folder: Path) -> Settings:

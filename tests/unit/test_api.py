@@ -87,7 +87,7 @@ def test_errors_in_the_study_reach_the_caller() -> None:
     ("workload", "changes", "says"),
     [
         (3, {}, r"launch\(\): workload is 3; expected 'module:attribute'"),
-        (lambda run: None, {}, r"launch\(\): workload is 'a lambda'; expected 'module:attribute'"),
+        (lambda run: None, {}, r"launch\(\): workload is a lambda; expected 'module:attribute'"),
         ("nosuch:Thing", {}, "has no module 'nosuch'"),
         ("nocolon", {}, r"launch\(\): workload is 'nocolon'; expected 'module:attribute'"),
         (ToyQuadratic, {"trials_per_arm": 0}, r"launch\(\): budget.trials_per_arm is 0"),

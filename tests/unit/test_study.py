@@ -11,7 +11,9 @@ import pytest
 
 from tuner import bootstrap, workflow
 from tuner.config.documents import Section
-from tuner.config.spec import StudySpec, read_spec, stored_spec
+from tuner.config.spec import StudySpec
+from tuner.config.stored import stored_spec
+from tuner.config.study_file import read_study
 from tuner.core.errors import StudyStopped
 from tuner.core.ports import RunSource, Signal
 from tuner.core.records import (
@@ -26,6 +28,7 @@ from tuner.core.records import (
     TrialRecord,
 )
 from tuner.core.settings import Settings
+from tuner.resolve.asked import resolve
 from tuner.study import Study
 
 SPACE = {
@@ -50,7 +53,7 @@ def make(**changes: Any) -> StudySpec:
         "seed": 11,
         **changes,
     }
-    return bootstrap.resolved(read_spec(Section(data, "test")))
+    return resolve(read_study(Section(data, "test")))
 
 
 class Place:

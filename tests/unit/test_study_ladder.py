@@ -16,7 +16,9 @@ from test_study import Place, Script, make, scripted
 from tuner import bootstrap, workflow
 from tuner.analysis.verdict.finalists import finalists
 from tuner.config.documents import Section
-from tuner.config.spec import StudySpec, read_spec, stored_spec
+from tuner.config.spec import StudySpec
+from tuner.config.stored import stored_spec
+from tuner.config.study_file import read_study
 from tuner.core.errors import InputError
 from tuner.core.records import (
     Assignment,
@@ -29,6 +31,7 @@ from tuner.core.records import (
     Source,
     State,
 )
+from tuner.resolve.asked import resolve
 from tuner.study import Study
 from tuner.study_records import StudyRecords
 
@@ -378,8 +381,8 @@ class TestFewSettings:
 class TestRungsOfAWorkload:
     def test_a_rung_beyond_the_workloads_own_horizon_is_refused(self) -> None:
         study = {"study": "d", "workload": "tuner.training.workloads.digits:DigitsCNN"}
-        spec = read_spec(Section({**study, "fidelity": {"kind": "ladder", "horizons": [100]}}, "test"))
+        spec = read_study(Section({**study, "fidelity": {"kind": "ladder", "horizons": [100]}}, "test"))
         with pytest.raises(InputError, match="a rung of 100 epochs, and the full horizon is 18 epochs"):
-            bootstrap.resolved(spec)
+            resolve(spec)
         with pytest.raises(InputError, match="whole steps"):
             ladder(fidelity={"kind": "ladder", "horizons": [0.5]})

@@ -6,7 +6,8 @@ import pytest
 from analysis.records import make_spec
 
 from tuner import workflow
-from tuner.config.spec import StudySpec, stored_spec
+from tuner.config.spec import StudySpec
+from tuner.config.stored import stored_spec
 from tuner.core.errors import InputError, NoEvidence, StudyNotFound
 from tuner.storage.ledger import Ledger
 

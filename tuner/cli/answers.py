@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tuner.cli.options import main, make_console, places, without_password
 from tuner.core.errors import InputError
 from tuner.core.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 @main.command()
@@ -26,11 +23,8 @@ def recommend(name: str, as_json: bool, storage: str | None, tracking: str | Non
     from tuner import bootstrap, workflow
     from tuner.reporting import card
 
-    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
-    try:
+    with closing(bootstrap.open_ledger(Settings.from_environment(storage, tracking))) as ledger:
         evidence = workflow.analysis_of(ledger, name).evidence
-    finally:
-        ledger.close()
     if as_json:
         click.echo(json.dumps(evidence.to_json(), indent=2, allow_nan=False))
         return
@@ -93,11 +87,8 @@ def report(name: str, out: Path | None, storage: str | None, tracking: str | Non
     from tuner.reporting.files import write_all
 
     settings = Settings.from_environment(storage, tracking)
-    ledger = bootstrap.open_ledger(settings)
-    try:
+    with closing(bootstrap.open_ledger(settings)) as ledger:
         analysis = workflow.analysis_of(ledger, name)
-    finally:
-        ledger.close()
     for path in write_all(analysis, out or settings.folder / name):
         click.echo(str(path))
 
@@ -111,11 +102,8 @@ def export_runs(name: str, runs: Path, curves: Path | None, storage: str | None,
     """Write the runs of a study as tables that 'tuner analyze' reads (.csv or .csv.gz)."""
     from tuner import bootstrap, workflow
 
-    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
-    try:
+    with closing(bootstrap.open_ledger(Settings.from_environment(storage, tracking))) as ledger:
         count = workflow.export_runs(ledger, name, runs, curves)
-    finally:
-        ledger.close()
     click.echo(f"Written: {count} runs of study {name} to {runs}" + (f", their curves to {curves}" if curves else ""))
 
 
@@ -141,11 +129,8 @@ def export(
     from tuner import bootstrap, workflow
     from tuner.recommendation import Recommendation
 
-    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
-    try:
+    with closing(bootstrap.open_ledger(Settings.from_environment(storage, tracking))) as ledger:
         recommendation = Recommendation.of(workflow.analysis_of(ledger, name))
-    finally:
-        ledger.close()
     found = recommendation.export(to, arm=arm, total_steps=steps, epochs=epochs)
     if out is None:
         click.echo(found.text, nl=False)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from tuner.cli.options import main, make_console
+from tuner.cli.options import json_object, main, make_console
 from tuner.core.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @main.command()
@@ -98,17 +95,24 @@ def recipes(name: str | None, task: str | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("workload")
-@click.option("--options", default="{}", metavar="JSON", help="Its keyword arguments, such as '{\"width\": 16}'.")
+@click.option(
+    "--options",
+    default="{}",
+    metavar="JSON",
+    callback=json_object,
+    help="Its keyword arguments, such as '{\"width\": 16}'.",
+)
 @click.option("--pretrained", is_flag=True, help="The model is trained already: take recipes for fine-tuning.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with a schema_version.")
-def suggest(workload: str, options: str, pretrained: bool, as_json: bool) -> None:
+def suggest(workload: str, options: dict[str, Any], pretrained: bool, as_json: bool) -> None:
     """Look at the model of WORKLOAD (module:attribute) and name the nearest recipes. Trains nothing."""
 
     from tuner.reporting import recipe_pages
-    from tuner.resolve import head_start
+    from tuner.resolve.nearest import suggested
 
-    features, matches, document = head_start.suggested(workload, head_start.options_of(options), pretrained)
+    nearest = suggested(workload, options, pretrained)
+    parts = nearest.features, nearest.matches, nearest.document
     if as_json:
-        click.echo(json.dumps(recipe_pages.suggestion_json(features, matches, document), indent=2))
+        click.echo(json.dumps(recipe_pages.suggestion_json(*parts), indent=2))
     else:
-        click.echo(recipe_pages.suggestion(features, matches, document))
+        click.echo(recipe_pages.suggestion(*parts))

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from tuner.cli.options import driving, main, make_console, places
 from tuner.core.errors import InputError
 from tuner.core.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 @main.command()
@@ -51,10 +47,10 @@ def mirror(name: str, follow: bool, rebuild: bool, storage: str | None, tracking
 @driving
 def doctor(storage: str | None, tracking: str | None, ray_address: str | None) -> None:
     """Check the installation: versions, devices, database, MLflow, Ray."""
-    from tuner import bootstrap
+    from tuner.doctor import examine
     from tuner.reporting import overview
 
     settings = Settings.from_environment(storage, tracking)
-    table, healthy = overview.health(bootstrap.examine(settings, ray_address))
+    table, healthy = overview.health(examine(settings, ray_address))
     make_console().print(table, highlight=False)
     sys.exit(0 if healthy else 1)

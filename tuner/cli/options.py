@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -51,6 +52,19 @@ def without_password(_context: click.Context, option: click.Parameter, url: str 
             f"others can read. Put the URL into the environment variable {name}, or into the study file."
         )
     return url
+
+
+def json_object(_context: click.Context, option: click.Parameter, text: str) -> dict[str, Any]:
+    """Read an option that is a JSON object."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"--{option.name} is {text!r}, no JSON ({error}); expected an object: '{{\"width\": 16}}'."
+        ) from None
+    if not isinstance(values, dict):
+        raise InputError(f"--{option.name} is {text!r}; expected a JSON object: '{{\"width\": 16}}'.")
+    return values
 
 
 def places(command: Callable[..., Any]) -> Callable[..., Any]:

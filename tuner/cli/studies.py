@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,12 @@ def run(
 ) -> None:
     """Run a study file to its verdict (or go on with it)."""
     from tuner import bootstrap
-    from tuner.config.spec import read_spec_file
+    from tuner.config.study_file import read_study_file
+    from tuner.resolve.asked import resolve
 
-    spec = read_spec_file(study_file)
-    spec = bootstrap.resolved(replace(spec, executor=executor) if executor else spec)
-    settings = bootstrap.settings_for(spec, storage, tracking)
+    file = read_study_file(study_file)
+    spec = resolve(replace(file, executor=executor) if executor else file)
+    settings = bootstrap.settings_for(file, storage, tracking)
     _drive(bootstrap.create(spec, settings), settings, ray_address)
 
 
@@ -104,8 +105,8 @@ def _drive(spec: StudySpec, settings: Settings, ray_address: str | None) -> None
 
 def _elsewhere(settings: Settings) -> str:
     """How to find the database again, where it is not the default one; its URL may hold a password."""
-    known = (DEFAULT_STORAGE, os.environ.get("TUNER_STORAGE"))
-    return "" if settings.storage in known else f" --storage {hide_secrets(settings.storage)}"
+    found_anyway = (DEFAULT_STORAGE, os.environ.get("TUNER_STORAGE"))
+    return "" if settings.storage in found_anyway else f" --storage {hide_secrets(settings.storage)}"
 
 
 @contextmanager
@@ -134,12 +135,14 @@ def _stopping(stop: Callable[[str], None]) -> Iterator[None]:
 def check(study_file: Path, no_timing: bool) -> None:
     """Dry run: what will be searched, confirmed and spent. Writes nothing."""
     from tuner import bootstrap
-    from tuner.config.spec import read_spec_file
+    from tuner.config.study_file import read_study_file
     from tuner.reporting import preview
+    from tuner.resolve.asked import resolve
 
-    spec = bootstrap.resolved(read_spec_file(study_file))
+    file = read_study_file(study_file)
+    spec = resolve(file)
     if spec.warm_start:
-        spec = bootstrap.foreseen(spec, bootstrap.settings_for(spec, None, None))
+        spec = bootstrap.foreseen(spec, bootstrap.settings_for(file, None, None))
     console = make_console()
     for part in preview.pages(spec):
         console.print(part)
@@ -156,14 +159,11 @@ def list_(storage: str | None, tracking: str | None) -> None:
     from tuner import bootstrap
     from tuner.reporting import overview
 
-    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
-    try:
+    with closing(bootstrap.open_ledger(Settings.from_environment(storage, tracking))) as ledger:
         rows = ledger.studies() if ledger.ready() else []
         holders = {row.name: ledger.holder(row) for row in rows}
         counts = {row.name: len(ledger.runs(row, measured=False)) for row in rows}
         make_console().print(overview.studies(rows, holders, counts))
-    finally:
-        ledger.close()
 
 
 @main.command()
@@ -174,10 +174,7 @@ def status(name: str, storage: str | None, tracking: str | None) -> None:
     from tuner import bootstrap
     from tuner.reporting import overview
 
-    ledger = bootstrap.open_ledger(Settings.from_environment(storage, tracking))
-    try:
+    with closing(bootstrap.open_ledger(Settings.from_environment(storage, tracking))) as ledger:
         row = ledger.study(name)
         view = overview.status(row, ledger.records(name), ledger.holder(row))
         make_console().print(view, highlight=False)
-    finally:
-        ledger.close()

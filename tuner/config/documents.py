@@ -208,6 +208,11 @@ class Section:
         """Return the mapping at a place of the list under ``key`` as a section of its own."""
         return Section(self.data[key][index], self.source, (*self.path, key, index), self._lines, self._written)
 
+    def under(self, key: str, data: Mapping[str, Any]) -> Section:
+        """Return a section with ``data`` in the place of what stands under ``key``."""
+        place = (*self.path, key)
+        return Section(data, self.source, place, {place: self._lines.get(place, 0)}, self._written)
+
     def over(self, data: Mapping[str, Any]) -> Section:
         """Return a section with other data; what was written here keeps its lines."""
         return Section(data, self.source, self.path, self._lines, self._written)

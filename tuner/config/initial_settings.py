@@ -11,13 +11,14 @@ from typing import Any
 
 from tuner.catalog.families import family, is_family
 from tuner.config.documents import Section
+from tuner.config.parts import Part
 from tuner.config.space import KIND, ArmSpace, SearchSpace
-from tuner.config.space_files import Part, read_initial, read_setting
-from tuner.core.records import Setting, Source
+from tuner.config.space_files import read_setting
+from tuner.config.written import WrittenSetting
+from tuner.core.records import Source
 from tuner.core.values import Scalar
 
-_OWN = ("origin", "found")
-_FOUND = {"published": Source.PUBLISHED, "earlier": Source.EARLIER}
+_SOURCES = {"published": Source.PUBLISHED, "earlier": Source.EARLIER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +26,26 @@ class InitialSetting:
     """One setting for the arms of its family.
 
     ``written`` is what stands under ``initial_settings`` in a space: hyperparameters, ``schedule``, ``training``; what
-    it does not say has the family's default and the arm's training options. ``origin`` says where it was found.
+    it does not say has the family's default and the arm's training options. ``source`` is EARLIER or PUBLISHED,
+    ``origin`` says in words where it was found.
     """
 
     family: str
     written: Mapping[str, Any]
-    found: Source
+    source: Source
     origin: str
+
+    def parsed(self) -> WrittenSetting:
+        """Return what was written, with complete hyperparameters and schedule.
+
+        Raises:
+            InputError: it breaks a bound of its family or its schedule; with its origin.
+        """
+        return read_setting(Section(self.written, self.origin), family(self.family))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON that :func:`read_all` reads back."""
-        return {"found": self.found.value, "origin": self.origin, "family": self.family, **self.written}
+        return {"found": self.source.value, "origin": self.origin, "family": self.family, **self.written}
 
 
 def read_all(section: Section) -> tuple[InitialSetting, ...]:
@@ -51,17 +61,22 @@ def read_all(section: Section) -> tuple[InitialSetting, ...]:
 
 
 def _read(entry: Section) -> InitialSetting:
-    found, origin, name = entry.choice("found", list(_FOUND)), entry.text("origin"), entry.text("family")
+    source, origin, name = entry.choice("found", list(_SOURCES)), entry.text("origin"), entry.text("family")
     if not is_family(name):
         raise entry.error("family", f"is {name!r}", "an optimizer family (tuner optimizers)")
-    written = {key: value for key, value in entry.data.items() if key not in (*_OWN, "family")}
-    return InitialSetting(name, written, _FOUND[found], origin)
+    written = {key: value for key, value in entry.data.items() if key not in ("found", "origin", "family")}
+    return InitialSetting(name, written, _SOURCES[source], origin)
 
 
-def with_initial_settings(space: SearchSpace, settings: Sequence[InitialSetting], study: Part) -> SearchSpace:
+def trying(space: SearchSpace, settings: Sequence[InitialSetting], study: Part) -> SearchSpace:
     """Return the space whose arms also try the settings of their families, before those of the space itself.
 
     A schedule that an arm does not offer yet is offered from then on; ranges stay as they are.
+
+    Args:
+        space: what the study searches so far.
+        settings: what it shall try.
+        study: the study's training options, which count more than those of a setting.
 
     Raises:
         InputError: a setting breaks a bound of its family or its schedule.
@@ -70,9 +85,9 @@ def with_initial_settings(space: SearchSpace, settings: Sequence[InitialSetting]
 
 
 def _arm_with(arm: ArmSpace, settings: Sequence[InitialSetting], study: Part) -> ArmSpace:
-    mine = [(one, setting_of(one, arm, study)) for one in settings if one.family == arm.family.name]
-    earlier = tuple(setting for one, setting in mine if one.found is Source.EARLIER)
-    published = tuple(setting for one, setting in mine if one.found is Source.PUBLISHED)
+    mine = [(one, one.parsed().in_arm(arm, study)) for one in settings if one.family == arm.family.name]
+    earlier = tuple(setting for one, setting in mine if one.source is Source.EARLIER)
+    published = tuple(setting for one, setting in mine if one.source is Source.PUBLISHED)
     origins = {setting.fingerprint: one.origin for one, setting in reversed(mine)}
     return replace(
         _offering(arm, {str(setting.schedule["kind"]): 1 for _, setting in mine}),
@@ -89,13 +104,3 @@ def _offering(arm: ArmSpace, kinds: Mapping[Scalar, int]) -> ArmSpace:
         return arm
     wider = (replace(d, choices={**d.choices, **kinds}) if d.name == KIND else d for d in arm.all_dimensions)
     return replace(arm, all_dimensions=tuple(wider))
-
-
-def setting_of(initial: InitialSetting, arm: ArmSpace, study: Part) -> Setting:
-    """Return the complete setting that an arm makes of an initial one."""
-    return read_initial(Section(initial.written, initial.origin), arm, study)
-
-
-def full(initial: InitialSetting, base: Mapping[str, Any] | None = None) -> Setting:
-    """Return the complete setting outside any study, its training options over ``base``."""
-    return read_setting(Section(initial.written, initial.origin), family(initial.family), base or {})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuner.config.documents import Section
-from tuner.config.space import ArmSpace, Dimension, SearchSpace, from_stored_axis
+from tuner.config.space import ArmSpace, Dimension, SearchSpace
 
 LOWER, UPPER = "lower", "upper"
 SIDES = (LOWER, UPPER)
@@ -96,7 +96,7 @@ def _read(entry: Section) -> Widening:
 def _moved(entry: Section) -> Moved:
     found = Moved(
         entry.text("arm"),
-        from_stored_axis(entry.text("dimension")),
+        entry.text("dimension"),
         entry.choice("side", SIDES),
         entry.number("old"),
         entry.number("new"),

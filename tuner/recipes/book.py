@@ -14,7 +14,7 @@ from typing import Any
 from tuner.catalog.families import family, is_family
 from tuner.catalog.training_options import OWN_OPTIONS
 from tuner.config.documents import Section, did_you_mean, read_yaml
-from tuner.config.initial_settings import InitialSetting, full
+from tuner.config.initial_settings import InitialSetting
 from tuner.config.shipped import check_recipe_name, recipe_folder, recipe_names
 from tuner.core.errors import InputError, SpaceError
 from tuner.core.records import Horizon, Setting, Source
@@ -78,7 +78,7 @@ class Published:
     @property
     def setting(self) -> Setting:
         """The complete setting as published."""
-        return full(InitialSetting(self.family, self.written, Source.PUBLISHED, self.name))
+        return InitialSetting(self.family, self.written, Source.PUBLISHED, self.name).parsed().over({})
 
     def initial_setting(self, batch: int | None = None, takes: Iterable[str] = OWN_OPTIONS) -> InitialSetting:
         """Return the setting for a workload: its rate for that batch, and the training options that it takes."""

@@ -12,6 +12,7 @@ from tuner.catalog.schedules import SCHEDULES, SIGNALS, WARMUP, WARMUP_SHAPES, K
 from tuner.config.space import SearchSpace
 from tuner.core.records import Outcome, Phase, State
 from tuner.core.values import exactly, short
+from tuner.doctor import Finding, Health
 from tuner.reporting.live import FINISHED, clock, table
 from tuner.reporting.words import searched
 from tuner.storage.reading import StudyRow
@@ -140,13 +141,10 @@ def spaces(rows: Iterable[SearchSpace]) -> RenderableType:
     return drawn
 
 
-def health(findings: Sequence[tuple[str, bool | None, str]]) -> tuple[RenderableType, bool]:
-    """Draw what was examined, and return whether all is well.
-
-    Args:
-        findings: the name of a part, whether it is well (None: nothing to judge), and what was seen.
-    """
+def health(findings: Sequence[Finding]) -> tuple[RenderableType, bool]:
+    """Draw what was examined, and return whether all is well."""
     drawn = _table("tuner doctor", "part", "", "result")
-    for part, well, result in findings:
-        drawn.add_row(part, {True: "ok", False: "PROBLEM", None: ""}[well], result)
-    return drawn, all(well is not False for _, well, _ in findings)
+    words = {Health.WELL: "ok", Health.PROBLEM: "PROBLEM", Health.TOLD: ""}
+    for finding in findings:
+        drawn.add_row(finding.part, words[finding.health], finding.text)
+    return drawn, all(finding.health is not Health.PROBLEM for finding in findings)

@@ -1,27 +1,26 @@
-"""What a study knows before it begins: recipes of the book, and the best settings of earlier studies in its database.
+"""Where a study starts from: recipes of the book, and the best settings of earlier studies in its database.
 
-Found once, when the study is made; from then on its own spec holds them, whatever becomes of book and studies.
+They are looked up once, when the study is made; from then on its own spec holds them, whatever becomes of book and
+studies.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from tuner.analysis.searched.best_settings import best_settings
 from tuner.catalog.training_options import complete
+from tuner.config.changes import with_initial_settings
 from tuner.config.initial_settings import InitialSetting
-from tuner.config.spec import NEAREST, StudySpec, stored_spec
-from tuner.core.errors import InputError, WorkloadError
-from tuner.core.records import WorkloadRef
+from tuner.config.spec import NEAREST, StudySpec
+from tuner.config.stored import stored_spec
+from tuner.core.errors import InputError
 from tuner.core.values import Scalar
 from tuner.recipes import book, suggestion
 from tuner.recipes.book import Published
-from tuner.recipes.suggestion import Features, Match
+from tuner.recipes.suggestion import Features
+from tuner.resolve.nearest import looked_at
 from tuner.storage.ledger import Ledger
 from tuner.study_records import StudyRecords
 
@@ -30,56 +29,6 @@ if TYPE_CHECKING:
 
 PER_FAMILY = 2
 """So many of the nearest recipes each arm's family gets."""
-
-
-def looked_at(target: Target, path: str) -> Features:
-    """Build the workload's model on the CPU and look at it.
-
-    Raises:
-        WorkloadError: it is a function, which has no model before it trains.
-    """
-    from tuner.training.inspect import look
-    from tuner.training.workloads.base import Workload
-
-    if not isinstance(target, Workload):
-        raise WorkloadError(
-            f"workload {path!r} is a function, which makes its model only while it trains; expected a tuner.Workload "
-            "class, whose model can be looked at. Choose by yourself: 'tuner recipes --for TASK' lists the recipes, "
-            "'known_recipes: [NAME]' in the study file tries them first."
-        )
-    return look(target)
-
-
-def options_of(text: str) -> dict[str, Any]:
-    """Read a workload's keyword arguments from the command line.
-
-    Raises:
-        InputError: they are not a JSON object.
-    """
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"--options is {text!r}, no JSON ({error}); expected an object: '{{\"width\": 16}}'."
-        ) from None
-    if not isinstance(found, dict):
-        raise InputError(f"--options is {text!r}; expected a JSON object: '{{\"width\": 16}}'.")
-    return found
-
-
-def suggested(path: str, options: Mapping[str, Any], pretrained: bool) -> tuple[Features, list[Match], dict[str, Any]]:
-    """Return what a workload looks like, the nearest recipes, and a study file that tries them first.
-
-    Raises:
-        WorkloadError: it cannot be imported, or is a function.
-    """
-    from tuner.training.workloads.load import load
-
-    features = looked_at(load(WorkloadRef(path, str(Path.cwd()), options)), path)
-    ranked = suggestion.rank(book.all_recipes(), features, pretrained=pretrained)
-    matches = suggestion.alike(ranked)[: suggestion.NEAREST]
-    name = re.sub(r"[^a-z0-9]+", "-", path.partition(":")[2].lower()).strip("-")
-    return features, matches, suggestion.study_document(name, path, options, matches, features)
 
 
 def with_recipes(spec: StudySpec, target: Target, takes: frozenset[str] | None) -> StudySpec:
@@ -94,13 +43,13 @@ def with_recipes(spec: StudySpec, target: Target, takes: frozenset[str] | None) 
     if not spec.known_recipes:
         return spec
     batch = stated_batch(spec.arms[0].default.training)
-    found = [book.find_recipe(name) for name in spec.known_recipes if name != NEAREST]
+    recipes = [book.find_recipe(name) for name in spec.known_recipes if name != NEAREST]
     if NEAREST in spec.known_recipes:
         features = looked_at(target, spec.workload.path)
         batch = batch or features.batch
-        found += [recipe for recipe in _nearest(spec, features) if recipe not in found]
-    initial = [recipe.initial_setting(batch, takes or ()) for recipe in found]
-    return _starting_from(spec, [*initial, *spec.initial_settings])
+        recipes += [recipe for recipe in _nearest(spec, features) if recipe not in recipes]
+    initial = [recipe.initial_setting(batch, takes or ()) for recipe in recipes]
+    return with_initial_settings(spec, [*initial, *spec.initial_settings])
 
 
 def _nearest(spec: StudySpec, features: Features) -> list[Published]:
@@ -134,7 +83,7 @@ def with_earlier(spec: StudySpec, ledger: Ledger) -> StudySpec:
     if not spec.warm_start:
         return spec
     families = {arm.family.name for arm in spec.arms}
-    found: list[InitialSetting] = []
+    earlier_ones: list[InitialSetting] = []
     for name in spec.warm_start:
         row = ledger.study(name)
         earlier = stored_spec(row.spec, name)
@@ -151,15 +100,5 @@ def with_earlier(spec: StudySpec, ledger: Ledger) -> StudySpec:
                 f"{', '.join(sorted(families))} over its full horizon of {earlier.horizon}; its arms are "
                 f"{', '.join(a.arm for a in earlier.arms)}. Run it first, or leave it out."
             )
-        found += best
-    return _starting_from(spec, [*spec.initial_settings, *found])
-
-
-def _starting_from(spec: StudySpec, initial: Iterable[InitialSetting]) -> StudySpec:
-    """The spec read again with these initial settings; one that is found twice is kept once."""
-    distinct: list[dict[str, Any]] = []
-    for entry in initial:
-        if (data := entry.to_json()) not in distinct:
-            distinct.append(data)
-    whole = stored_spec({**spec.to_json(), "initial_settings": distinct}, spec.name)
-    return replace(whole, storage=spec.storage, tracking=spec.tracking)
+        earlier_ones += best
+    return with_initial_settings(spec, [*spec.initial_settings, *earlier_ones])

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from tuner.config.spec import stored_spec
+from tuner.config.stored import stored_spec
 from tuner.core.errors import StorageError, StudyBusy, StudyExists, StudyNotFound
 from tuner.core.records import Measurement, RunRecord, RunResult, RunSpec, State, TrialRecord
 from tuner.storage import leases, reading

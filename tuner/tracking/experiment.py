@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tuner.config.space import SCHEDULE
@@ -15,8 +16,10 @@ from tuner.core.errors import InputError
 from tuner.core.records import Outcome
 from tuner.core.settings import hide_secrets
 from tuner.recorded.from_ledger import without_repeats
-from tuner.recorded.mapping import Columns, TrackedRun, curves_of, json_of, recorded_runs
+from tuner.recorded.mapping import Columns, TrackedRun, curves_of, json_of, read_mapping, recorded_runs
 from tuner.recorded.rows import PHASES, Curves, RecordedRun, param_name
+from tuner.recorded.to_records import studies_of
+from tuner.study_records import StudyRecords
 from tuner.tracking import pages, places
 from tuner.tracking.mlflow_client import connect
 
@@ -34,6 +37,27 @@ _OURS = {
     "horizon": "attributes.horizon",
 }
 _ENDED = {outcome.value for outcome in Outcome}
+
+
+def studies_in_experiment(
+    name: str, uri: str, mapping: Path | None, alpha: float, min_effect: float | None
+) -> tuple[StudyRecords, ...]:
+    """Return the studies of an experiment, in the order of their names.
+
+    Args:
+        name: the experiment; see :func:`read_experiment`.
+        uri: MLflow's tracking URI.
+        mapping: a YAML file that says which param, tag or metric is what; None for experiments of tuner's mirror.
+        alpha: the error rate of each study's verdict.
+        min_effect: the smallest difference that matters, in the metric's unit; None derives it from the seed noise.
+
+    Raises:
+        InputError: tracking is ``none``, the mapping is wrong, or the experiment cannot be read.
+    """
+    if uri == "none":
+        raise InputError("tracking is 'none'; expected an MLflow tracking URI. Give one with --tracking.")
+    rows, points = read_experiment(name, uri, read_mapping(mapping) if mapping else None)
+    return studies_of(rows, points, source=f"MLflow experiment {name}", alpha=alpha, min_effect=min_effect)
 
 
 def read_experiment(name: str, uri: str, mapping: Columns | None) -> tuple[tuple[RecordedRun, ...], Curves]:

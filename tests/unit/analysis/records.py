@@ -9,7 +9,8 @@ from typing import Any
 from tuner.analysis.verdict.finalists import finalists
 from tuner.analysis.verdict.plan import next_runs
 from tuner.config.documents import Section
-from tuner.config.spec import StudySpec, read_spec
+from tuner.config.spec import StudyFile, StudySpec
+from tuner.config.study_file import completed, read_study
 from tuner.core.records import (
     Measurement,
     Outcome,
@@ -42,7 +43,12 @@ BAD = (Outcome.DIVERGED, Outcome.FAILED, Outcome.LOST)
 
 
 def make_spec(arms: Sequence[str] = ("sgdm", "adamw"), **changes: Any) -> StudySpec:
-    """A study; keyword arguments are keys of the study file."""
+    """A study that leaves nothing to its workload; keyword arguments are keys of the study file."""
+    return completed(make_study(arms, **changes))
+
+
+def make_study(arms: Sequence[str] = ("sgdm", "adamw"), **changes: Any) -> StudyFile:
+    """The same as a study file."""
     data: dict[str, Any] = {
         "study": "toy",
         "workload": "my.work:Load",
@@ -54,7 +60,7 @@ def make_spec(arms: Sequence[str] = ("sgdm", "adamw"), **changes: Any) -> StudyS
         **changes,
     }
     data["confirmation"] = {"noise_seeds": 0, **changes.get("confirmation", {})}
-    return read_spec(Section(data, "test"))
+    return read_study(Section(data, "test"))
 
 
 @dataclass

@@ -15,7 +15,8 @@ from tuner.analysis.searched.edges import Edge
 from tuner.analysis.searched.points import points_of
 from tuner.analysis.widening import more_trials, moved, widened
 from tuner.config.space import Dimension
-from tuner.config.spec import StudySpec, stored_spec
+from tuner.config.spec import StudySpec
+from tuner.config.stored import stored_spec
 from tuner.core.records import Phase, RunRequest, Source, TrialRecord
 from tuner.study_records import StudyRecords
 

@@ -12,7 +12,7 @@ from command_line import tuner
 
 from tuner.config.documents import parse_yaml
 from tuner.config.shipped import recipe_names
-from tuner.config.spec import read_spec
+from tuner.config.study_file import read_study
 
 BUILT_IN = "tuner.training.workloads."
 STUDY = command_line.STUDY.replace("trials_per_arm: 2", "trials_per_arm: 4")
@@ -42,7 +42,7 @@ def test_one_recipe_with_yaml_that_is_read(name: str) -> None:
     assert f"known_recipes: [{name}]" in text
     pasted = parse_yaml(text[text.index("current:\n") :], "pasted")
     start = {"study": "s", "workload": "a.b:c", "space": "quick", **pasted.data}
-    current = read_spec(parse_yaml(yaml.safe_dump(start), "study")).current
+    current = read_study(parse_yaml(yaml.safe_dump(start), "study")).current
     assert current is not None
     assert f"{current.hyperparameters['learning_rate']:g}"[:4] in text
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tuner.config.documents import Section, parse_yaml
 from tuner.config.fidelity import LEAST, Fidelity, read_fidelity
-from tuner.config.spec import StudySpec, read_spec
+from tuner.config.spec import StudySpec
+from tuner.config.study_file import read_spec
 from tuner.core.errors import InputError
 from tuner.core.records import Horizon
 
@@ -23,7 +24,8 @@ def read(value: Any, default: str = "full") -> Fidelity:
 
 
 def study(text: str) -> StudySpec:
-    return read_spec(parse_yaml(f"study: a\nworkload: m:C\nhorizon: {{epochs: 9}}\n{text}\n", "s"))
+    head = "study: a\nworkload: m:C\nmetric: {name: loss, direction: minimize}\nhorizon: {epochs: 9}\n"
+    return read_spec(parse_yaml(f"{head}{text}\n", "s"))
 
 
 class TestReading:

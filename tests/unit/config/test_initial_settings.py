@@ -8,8 +8,9 @@ import pytest
 from analysis.records import make_spec
 
 from tuner.config.documents import Section
-from tuner.config.initial_settings import InitialSetting, read_all, with_initial_settings
-from tuner.config.space_files import Part, read_space
+from tuner.config.initial_settings import InitialSetting, read_all, trying
+from tuner.config.parts import Part
+from tuner.config.space_files import read_written
 from tuner.core.errors import InputError
 from tuner.core.records import Source
 from tuner.search.proposals import Split, split_for
@@ -32,8 +33,8 @@ SPACE: dict[str, Any] = {
 
 
 def space(*initial: InitialSetting, study: Part | None = None) -> Any:
-    read = read_space(Section(SPACE, "s"), study=study)
-    return with_initial_settings(read, initial, study or Part())
+    own = study or Part()
+    return trying(read_written(Section(SPACE, "s")).searched(None, own, {}), initial, own)
 
 
 def test_each_goes_to_the_arms_of_its_family() -> None:

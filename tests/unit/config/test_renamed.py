@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tuner.config.documents import parse_yaml
-from tuner.config.spec import StudySpec, read_spec, stored_spec
+from tuner.config.spec import StudySpec
+from tuner.config.study_file import read_spec
 from tuner.core.errors import InputError
 
 STUDY = """\
@@ -50,33 +49,6 @@ def test_a_study_in_the_old_words_is_the_same_study() -> None:
     assert new.arms[0].default.training["layer_decay"] == 0.9
     assert new.space.arm("adamw").dimension("training.clip_norm") is not None
     assert "a paper" in new.space.arm("adamw").origins.values()
-
-
-def renamed(value: Any) -> Any:
-    """A stored document as it was before: the old keys, at every depth."""
-    if isinstance(value, dict):
-        words = {"training": "recipe", "initial_settings": "known", "workload_training": "workload_recipe"}
-        return {words.get(key, key): renamed(item) for key, item in value.items()}
-    return [renamed(item) for item in value] if isinstance(value, list) else value
-
-
-def test_what_the_ledger_kept_under_the_old_names_reads_back_the_same() -> None:
-    initial = {"found": "earlier", "origin": "study a", "family": "adamw", "learning_rate": 5e-4}
-    given = {**read(written(NEW)).to_json(), "initial_settings": [{**initial, "training": {"clip_norm": 2.0}}]}
-    given["workload_training"] = {"clip_norm": 1.0}
-    before = renamed(given)
-    assert {"recipe", "known", "workload_recipe"} <= set(before)
-    spec = stored_spec(before, "s")
-    assert spec == stored_spec(given, "s")
-    assert spec.initial_settings[0].written["training"] == {"clip_norm": 2.0}
-
-
-def test_a_widened_range_keeps_its_dimension() -> None:
-    moved = {"arm": "adamw", "dimension": "recipe.clip_norm", "side": "upper", "old": 10.0, "new": 100.0}
-    given = {**read(written(NEW)).to_json(), "widened": [{"trials": 3, "proposed": {"adamw": 4}, "moved": [moved]}]}
-    found = stored_spec(given, "s").space.arm("adamw").dimension("training.clip_norm")
-    assert found is not None
-    assert found.high == 100.0
 
 
 @pytest.mark.parametrize(

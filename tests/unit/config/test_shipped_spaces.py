@@ -17,10 +17,11 @@ from tuner.catalog.families import classical, family
 from tuner.catalog.schedules import Schedule
 from tuner.catalog.training_options import complete
 from tuner.config.documents import Section, parse_yaml, read_yaml
+from tuner.config.parts import read_training
 from tuner.config.shipped import list_spaces
 from tuner.config.space import EFFECTIVE, KIND, SCHEDULE, ArmSpace, Dimension
-from tuner.config.space_files import read_space, read_training
-from tuner.config.spec import read_spec
+from tuner.config.space_files import read_space
+from tuner.config.study_file import read_study
 from tuner.core.records import Setting, Source
 from tuner.core.values import Scalar
 from tuner.search.proposals import sobol_point
@@ -285,7 +286,7 @@ class TestTheDocumentation:
         space, start, training = re.findall(r"```yaml\n(.*?)```", self.TEXT, re.S)
         arm = read_space(parse_yaml(space, "study-file.md")).arm("adamw")
         assert arm.encode(arm.published[0]) is not None
-        spec = read_spec(parse_yaml(f"study: mine\nworkload: a.b:C\n{start}", "study-file.md"))
+        spec = read_study(parse_yaml(f"study: mine\nworkload: a.b:C\n{start}", "study-file.md"))
         assert (spec.known_recipes, spec.warm_start) == (("resnet-50", "convnext-t"), ("last-month",))
-        searched = read_training(parse_yaml(training, "study-file.md").section("training")).dimensions
+        searched = read_training(parse_yaml(training, "study-file.md").section("training")).part.dimensions
         assert [d.name for d in searched] == ["training.layer_decay", "training.multiplier:head.*"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,23 @@ from tuner.catalog.families import FAMILIES, family
 from tuner.catalog.schedules import Schedule
 from tuner.catalog.training_options import complete
 from tuner.config.documents import Section, parse_yaml, read_yaml
+from tuner.config.parts import Part, read_training
 from tuner.config.shipped import find_space, list_spaces
 from tuner.config.space import EFFECTIVE, KIND, ONE_MINUS, SCHEDULE, ArmSpace, Dimension, SearchSpace
-from tuner.config.space_files import Part, published, read_space, read_training, with_current
-from tuner.config.spec import StudySpec, read_spec, read_spec_file
+from tuner.config.space_files import read_space, read_written
+from tuner.config.spec import Metric, StudyFile
+from tuner.config.stored import stored_spec
+from tuner.config.study_file import completed, read_study, read_study_file
+from tuner.config.written import published, with_current
 from tuner.core.errors import InputError, SpaceError
-from tuner.core.records import Source
+from tuner.core.records import Horizon, Source
 from tuner.core.values import Scalar
 
 RATE = "{low: 1e-4, high: 1e-1, scale: log}"
 
 
-def read(text: str, **more: Any) -> SearchSpace:
-    return read_space(parse_yaml(text, "s.yaml"), **more)
+def read(text: str, study: Part | None = None, workload: Mapping[str, Scalar] | None = None) -> SearchSpace:
+    return read_written(parse_yaml(text, "s.yaml")).searched(None, study or Part(), workload or {})
 
 
 def one_arm(lines: str, shared: str = "", **more: Any) -> ArmSpace:
@@ -100,7 +105,7 @@ class TestExtends:
         write(tmp_path / "deep", below=BELOW, middle="name: m\nextends: below.yaml\ntraining: {clip_norm: 2.0}\n")
         write(tmp_path, above="name: a\nextends: deep/middle.yaml\nschedule: {kind: cosine}\n")
         write(tmp_path, study="study: s\nworkload: m:C\nspace: above.yaml\n")
-        space = read_spec_file(tmp_path / "study.yaml").space
+        space = read_study_file(tmp_path / "study.yaml").space
         assert space.name == "a"
         assert space.arm("sgdm").fixed == {
             KIND: "cosine",
@@ -110,7 +115,7 @@ class TestExtends:
 
     def test_a_shipped_space_by_its_name_and_in_the_study_itself(self) -> None:
         data = {"name": "mine", "extends": "vision", "training": {"freeze": ["stem.*"]}}
-        spec = read_spec(Section({"study": "s", "workload": "m:C", "space": data, "arms": ["nag"]}, "study.yaml"))
+        spec = read_study(Section({"study": "s", "workload": "m:C", "space": data, "arms": ["nag"]}, "study.yaml"))
         (arm,) = spec.arms
         assert arm.fixed["training.freeze:stem.*"] == "yes"
         assert [s.training["freeze:stem.*"] for s in arm.published] == ["yes"]
@@ -127,7 +132,7 @@ class TestExtends:
             write(tmp_path, **{name: f"name: {name}\nextends: {parent}.yaml\narms: {{sgdm: }}\n"})
         write(tmp_path, study="study: s\nworkload: m:C\nspace: a.yaml\n")
         with pytest.raises(SpaceError, match=r"yaml:2: extends leads back to \w\.yaml; expected a space that does not"):
-            read_spec_file(tmp_path / "study.yaml")
+            read_study_file(tmp_path / "study.yaml")
 
     def test_a_coordinate_takes_the_place_of_another_of_the_same_thing(self, tmp_path: Path) -> None:
         space = self.above(tmp_path, "name: a\nextends: below.yaml\narms: {sgdm: {learning_rate: {low: 1, high: 2}}}\n")
@@ -246,7 +251,7 @@ class TestSchedules:
 
 
 def training_of(text: str) -> Part:
-    return read_training(parse_yaml(text, "s.yaml"))
+    return read_training(parse_yaml(text, "s.yaml")).part
 
 
 class TestRecipes:
@@ -358,7 +363,7 @@ class TestRecipes:
         new = self.study({"training": {"precision": "bfloat16"}})
         for spec in (old, new):
             assert {arm.default.training["precision"] for arm in spec.arms} == {"bfloat16"}
-        again = read_spec(Section(old.to_json(), "study s"))
+        again = stored_spec(completed(old, Metric("loss", "minimize"), Horizon(3, "epochs")).to_json(), "s")
         assert {arm.default.training["precision"] for arm in again.arms} == {"bfloat16"}
         with pytest.raises(InputError, match=r"training.precision stands in resources, too; expected one of the two"):
             self.study({"resources": {"precision": "bfloat16"}, "training": {"precision": "float32"}})
@@ -400,8 +405,8 @@ class TestRecipes:
         with pytest.raises(InputError, match=r"or_zero is true for whole numbers"):
             self.study({"training": {"batch_size": {"low": 16, "high": 64, "scale": "log", "or_zero": True}}})
 
-    def study(self, more: dict[str, Any]) -> StudySpec:
-        return read_spec(Section({"study": "s", "workload": "m:C", **more}, "study.yaml"))
+    def study(self, more: dict[str, Any]) -> StudyFile:
+        return read_study(Section({"study": "s", "workload": "m:C", **more}, "study.yaml"))
 
 
 class TestInitialSettings:
@@ -571,7 +576,7 @@ def test_wrong_spaces(text: str, says: str) -> None:
 )
 def test_wrong_training_options_of_a_study(training: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        read_spec(Section({"study": "s", "workload": "m:C", "training": training}, "study.yaml"))
+        read_study(Section({"study": "s", "workload": "m:C", "training": training}, "study.yaml"))
 
 
 def test_finding() -> None:

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis.records import SPACE, make_spec
+from analysis.records import SPACE, make_spec, make_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.catalog.training_options import complete
 from tuner.config.documents import Section, parse_yaml
 from tuner.config.shipped import find_space, list_spaces
-from tuner.config.spec import Confirmation, StudySpec, read_spec, read_spec_file
+from tuner.config.spec import Confirmation, Metric, StudySpec
+from tuner.config.stored import stored_spec
+from tuner.config.study_file import completed, read_study, read_study_file
 from tuner.core.errors import InputError, SpaceError
 from tuner.core.records import Horizon
 from tuner.search.proposals import sobol_point
@@ -47,7 +49,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def through_the_ledger(spec: StudySpec) -> StudySpec:
-    return read_spec(Section(json.loads(to_text(spec.to_json())), "the database"))
+    return stored_spec(json.loads(to_text(spec.to_json())), spec.name)
 
 
 @pytest.mark.parametrize("left_out", [None, *list(EVERYTHING)[2:]])
@@ -57,7 +59,9 @@ def test_json_round_trip(left_out: str | None, space: object) -> None:
     data.pop(left_out or "", None)
     if left_out == "resources":
         data["budget"] = {"trials_per_arm": 30, "hours": 2}
-    spec = read_spec(Section(data, "test"))
+    file = read_study(Section(data, "test"))
+    assert (file.metric is None, file.horizon is None) == ("metric" not in data, "horizon" not in data)
+    spec = completed(file, Metric("val/loss", "minimize"), Horizon(3, "epochs"))
     again = through_the_ledger(spec)
     assert again == spec
     assert again.to_json() == spec.to_json()
@@ -85,8 +89,14 @@ def test_numbers_keep_all_their_bits(trials: int, hours: float | None, seed: int
 
 class TestDefaults:
     def test_the_shortest_file(self) -> None:
-        spec = read_spec(parse_yaml("study: a\nworkload: m:C\n", "s"))
-        assert (spec.metric, spec.direction, spec.horizon.amount) == ("", "", 0), "the workload says them"
+        file = read_study(parse_yaml("study: a\nworkload: m:C\n", "s"))
+        assert (file.metric, file.horizon) == (None, None), "the workload says them"
+        with pytest.raises(InputError, match=r"study 'a': metric is missing"):
+            completed(file)
+        with pytest.raises(InputError, match=r"study 'a': horizon is missing"):
+            completed(file, Metric("loss", "minimize"))
+        spec = completed(file, Metric("loss", "minimize"), Horizon(3, "epochs"))
+        assert (spec.metric, spec.direction, str(spec.horizon)) == ("loss", "minimize", "3 epochs")
         assert (spec.space.name, [a.arm for a in spec.arms]) == ("sgdm-vs-adam", ["sgdm", "adamw"])
         assert (spec.budget.trials_per_arm, spec.budget.hours, spec.opened_for) == (12, None, 12)
         assert spec.confirmation == Confirmation()
@@ -121,8 +131,10 @@ class TestDefaults:
 class TestSecrets:
     def test_places_never_reach_the_ledger_or_a_repr(self) -> None:
         url = "postgresql+psycopg://ann:hunter2@db/tuner"
-        spec = make_spec(storage=url, tracking="http://ann:hunter2@mlflow:5000")
-        assert spec.storage == url
+        file = make_study(storage=url, tracking="http://ann:hunter2@mlflow:5000")
+        assert (file.storage, file.tracking) == (url, "http://ann:hunter2@mlflow:5000")
+        assert "hunter2" not in repr(file)
+        spec = completed(file)
         assert "hunter2" not in repr(spec)
         assert "hunter2" not in json.dumps(spec.to_json())
         assert "storage" not in spec.to_json()
@@ -138,9 +150,9 @@ class TestSpaces:
         (tmp_path / "a" / "mine.yaml").write_text(text.format("beside"))
         (tmp_path / "a" / "study.yaml").write_text("study: a\nworkload: m:C\nspace: mine.yaml\n")
         monkeypatch.chdir(tmp_path / "b")
-        assert read_spec_file(tmp_path / "a" / "study.yaml").space.name == "beside"
+        assert read_study_file(tmp_path / "a" / "study.yaml").space.name == "beside"
         (tmp_path / "b" / "mine.yaml").write_text(text.format("here"))
-        assert read_spec_file(tmp_path / "a" / "study.yaml").space.name == "here"
+        assert read_study_file(tmp_path / "a" / "study.yaml").space.name == "here"
 
     def test_shipped_names_win(self) -> None:
         assert find_space("quick") == list_spaces()["quick"]
@@ -149,7 +161,7 @@ class TestSpaces:
         (tmp_path / "mine.yaml").write_text("name: a\n\narms: {}\n")
         (tmp_path / "study.yaml").write_text("study: a\nworkload: m:C\nspace: mine.yaml\n")
         with pytest.raises(SpaceError, match=r"mine\.yaml:3: arms is empty"):
-            read_spec_file(tmp_path / "study.yaml")
+            read_study_file(tmp_path / "study.yaml")
 
     def test_arms_keep_the_spaces_order(self) -> None:
         assert [a.arm for a in make_spec(("nag", "sgdm")).arms] == ["sgdm", "nag"]
@@ -184,5 +196,5 @@ class TestCurrent:
 
 def test_examples_are_studies() -> None:
     examples = Path(__file__).parents[3] / "examples"
-    found = [read_spec_file(path) for path in sorted(examples.glob("*.yaml"))]
+    found = [read_study_file(path) for path in sorted(examples.glob("*.yaml"))]
     assert "digits" in [spec.name for spec in found]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from analysis.records import make_spec
 
-from tuner.config.spec import stored_spec
+from tuner.config.stored import stored_spec
 from tuner.core.errors import InputError
 
 MOVED = {"arm": "adamw", "dimension": "learning_rate", "side": "upper", "old": 3e-2, "new": 0.3}

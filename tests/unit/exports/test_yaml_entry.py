@@ -10,7 +10,7 @@ from tuner.catalog import training_options
 from tuner.catalog.families import FAMILIES, family
 from tuner.catalog.schedules import SCHEDULES, Schedule
 from tuner.config.documents import parse_yaml
-from tuner.config.spec import read_spec
+from tuner.config.study_file import read_study
 from tuner.core.records import Setting
 from tuner.core.values import Scalar
 from tuner.exports import export
@@ -24,7 +24,7 @@ PATTERNS: dict[str, Scalar] = {"multiplier:a.*": 0.1, "freeze:b: #*": "yes", "fr
 
 
 def read_back(setting: Setting) -> Setting | None:
-    return read_spec(parse_yaml(STUDY + export(setting, "yaml").text, "study.yaml")).current
+    return read_study(parse_yaml(STUDY + export(setting, "yaml").text, "study.yaml")).current
 
 
 def complete(setting: Setting) -> Setting:

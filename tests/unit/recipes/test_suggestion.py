@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.config.documents import Section
-from tuner.config.spec import read_spec
+from tuner.config.study_file import read_study
 from tuner.core.records import Horizon
 from tuner.recipes.book import KINDS, TASKS, TRAITS, all_recipes, find_recipe
 from tuner.recipes.suggestion import Features, alike, judge, rank, study_document, translated
@@ -120,7 +120,7 @@ def test_the_rate_names_its_rule() -> None:
 def test_the_study_file_reads_and_tries_each_recipe_that_its_ranges_hold(found: Features, pretrained: bool) -> None:
     matches = alike(rank(BOOK, found, pretrained=pretrained))[:3]
     document = study_document("mine", "my.work:Load", {"width": 3}, matches, found)
-    spec = read_spec(Section({**document, "metric": {"name": "loss", "direction": "minimize"}}, "s"))
+    spec = read_study(Section({**document, "metric": {"name": "loss", "direction": "minimize"}}, "s"))
     tried = [setting for arm in spec.arms for setting in arm.initial_settings]
     assert {arm.family.name for arm in spec.arms} == {"sgdm", "adamw"} | {match.recipe.family for match in matches}
     assert len(tried) >= len(spec.arms)

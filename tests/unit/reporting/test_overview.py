@@ -11,6 +11,7 @@ from analysis.records import Book, make_spec, started
 from tuner.catalog.families import FAMILIES
 from tuner.catalog.schedules import SCHEDULES
 from tuner.core.records import Outcome, RunRecord, State
+from tuner.doctor import Finding, Health
 from tuner.reporting import overview
 from tuner.reporting.words import searched
 from tuner.storage.reading import StudyRow
@@ -101,9 +102,9 @@ class TestTables:
         assert "two-rates" in text_of(overview.spaces([make_spec().space]))
 
     def test_health(self) -> None:
-        table, well = overview.health([("python", None, "3.11"), ("ledger", True, "fine")])
+        table, well = overview.health([Finding("python", Health.TOLD, "3.11"), Finding("ledger", Health.WELL, "fine")])
         assert well
         assert "ok" in text_of(table)
-        table, well = overview.health([("ray", False, "no answer")])
+        table, well = overview.health([Finding("ray", Health.PROBLEM, "no answer")])
         assert not well
         assert "PROBLEM" in text_of(table)

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis.records import make_spec
+from analysis.records import make_spec, make_study
 
 from tuner import bootstrap, workflow
-from tuner.config.spec import StudySpec, stored_spec
+from tuner.config.spec import StudySpec
+from tuner.config.stored import stored_spec
 from tuner.core.errors import InputError, StorageError, StudyExists, StudyNotFound, WorkloadError
 from tuner.core.records import Source
 from tuner.core.settings import Settings
-from tuner.resolve import head_start
+from tuner.resolve.asked import resolve
 
 TOY = "tuner.training.workloads.toy:ToyQuadratic"
 DIGITS = "tuner.training.workloads.digits:DigitsCNN"
@@ -29,12 +30,12 @@ def toy(name: str = "later", **changes: Any) -> StudySpec:
         "metric": None,
         "horizon": {"steps": 4},
     }
-    return bootstrap.resolved(make_spec(**{**own, **changes}))
+    return resolve(make_study(**{**own, **changes}))
 
 
 def digits(**changes: Any) -> StudySpec:
     own = {"workload": DIGITS, "executor": "local", "space": "sgdm-vs-adam", "metric": None, "horizon": None}
-    return bootstrap.resolved(make_spec(**{**own, "budget": {"trials_per_arm": 12}, **changes}))
+    return resolve(make_study(**{**own, "budget": {"trials_per_arm": 12}, **changes}))
 
 
 @pytest.fixture
@@ -81,14 +82,14 @@ class TestRecipes:
         assert all(arm.encode(setting) for arm in spec.arms for setting in arm.initial_settings)
 
     def test_the_nearest_ones_need_a_model_to_look_at(self) -> None:
-        spec = make_spec(known_recipes="nearest")
+        spec = make_study(known_recipes="nearest")
         with pytest.raises(WorkloadError, match=r"is a function.*tuner recipes --for TASK"):
-            bootstrap.resolved(spec, lambda run: None)
+            resolve(spec, lambda run: None)
 
     def test_what_the_workload_does_not_take_is_left_out(self) -> None:
         (one,) = toy(known_recipes=["swin-t"]).initial_settings
         assert "without label_smoothing" in one.origin
-        (one,) = bootstrap.resolved(make_spec(known_recipes=["swin-t"]), lambda run: None).initial_settings
+        (one,) = resolve(make_study(known_recipes=["swin-t"]), lambda run: None).initial_settings
         assert "without label_smoothing" in one.origin
 
     def test_an_unknown_name(self) -> None:
@@ -168,10 +169,3 @@ class TestWarmStart:
     def test_itself_is_refused(self) -> None:
         with pytest.raises(InputError, match="warm_start names 'toy', this study itself"):
             make_spec(warm_start="toy")
-
-
-def test_options_of_the_command_line() -> None:
-    assert head_start.options_of('{"width": 16}') == {"width": 16}
-    for wrong in ("width=16", "[1]"):
-        with pytest.raises(InputError, match="--options is"):
-            head_start.options_of(wrong)

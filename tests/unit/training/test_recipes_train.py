@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from training.helpers import DIGITS, assign, trained
-from tuner.config.initial_settings import full
 from tuner.core.records import Outcome
 from tuner.recipes.book import Published, all_recipes
 
@@ -14,7 +13,7 @@ BOOK = all_recipes()
 
 @pytest.mark.parametrize("recipe", BOOK, ids=[recipe.name for recipe in BOOK])
 def test_two_steps(recipe: Published) -> None:
-    setting = full(recipe.initial_setting(32), {"batch_size": 32})
+    setting = recipe.initial_setting(32).parsed().over({"batch_size": 32})
     result = trained(
         assign(
             DIGITS,

@@ -66,7 +66,7 @@ def test_it_reads_back_as_the_same_setting() -> None:
     trial = next(t for t in found.trials if (t.arm, t.index) == ("sgdm", 1))
     assert again.space.arm("sgdm").earlier[0] == trial.setting
     assert again.initial_settings == settings
-    assert all(entry.found is Source.EARLIER for entry in settings)
+    assert all(entry.source is Source.EARLIER for entry in settings)
 
 
 @pytest.mark.parametrize(
