@@ -1,16 +1,19 @@
 # make demo: the digits study, from nothing to a verdict.   make test: every check, from nothing to green.
+# make quick: lint, types, contracts, and the unit tests that are fast or of what has changed (CONTRIBUTING.md).
 # make claims: what is said of optimizers, put to the test (docs/claims.md).   make docs: the generated pages.
-# Each does all of its own set-up in .venv. PYTHON chooses the interpreter (3.11 or newer).
+# Each does all of its own set-up in .venv. PYTHON chooses the interpreter (3.11 or newer), WORKERS how many processes test.
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 DEMO ?= demo
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo test lint unit setup docs claims clean help
+.PHONY: demo test quick lint unit setup docs claims clean help
 
 help:
-	@sed -n '1,3p' Makefile
+	@sed -n '1,4p' Makefile
 
 setup: .venv/.ready
 
@@ -34,7 +37,14 @@ lint: setup
 	$(BIN)/lint-imports --no-cache
 
 unit: setup
-	$(BIN)/python -m pytest --doctest-modules --cov --cov-report=term --cov-fail-under=85 tuner tests
+	$(PYTEST) --doctest-modules --cov --cov-report=term --cov-fail-under=85 tests tuner
+
+quick: setup
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -q -m "not ray and not mlflow and not postgres" $$($(BIN)/python tests/touched.py)
 
 docs: setup
 	$(BIN)/python docs/generate.py
