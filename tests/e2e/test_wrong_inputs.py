@@ -186,7 +186,7 @@ CASES = [
     study("GPUs on a CPU", ["{}: resources.gpus is 1 with device: cpu"], resources="{gpus: 1, device: cpu}"),
     study("float8", ["{}: resources.precision is 'float8'", "bfloat16"], resources="{precision: float8}"),
     study("training: precision", ["{}: training.precision is 'float8'", "bfloat16"], training="{precision: float8}"),
-    study("training: unknown", ["{}: training.clip is not an item", "clip_norm"], training="{clip: 1}"),
+    study("training: unknown", ["{}: training.clip is not a training option", "clip_norm"], training="{clip: 1}"),
     study("training: bounds", ["{}: training.ema_decay is 2", "from 0"], training="{ema_decay: 2}"),
     study(
         "training: a word", ["{}: training.average.choices names 'ewa'", "ema"], training="{average: {choices: [ewa]}}"

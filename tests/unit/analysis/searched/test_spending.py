@@ -106,10 +106,7 @@ class TestEqualBudgets:
     def test_it_is_said(self) -> None:
         book = cut()
         texts = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
-        assert (
-            texts["budget_cut"]
-            == "The search ended early: 1.11 of 4 full runs of each arm's budget are compared."
-        )
+        assert texts["budget_cut"] == "The search ended early: 1.11 of 4 full runs of each arm's budget are compared."
         book = cut(budget={"hours": 1})
         texts = {c.code: c.text for c in Analysis(book.records).evidence.caveats}
         assert "Only the first 1.11 full runs of each arm are compared" in texts["budget_cut"]
