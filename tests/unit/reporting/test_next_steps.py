@@ -72,10 +72,10 @@ class TestOfARecording:
         ("codes", "seeds", "words"),
         [
             ((CaveatCode.NOT_CONFIRMED,), None, ["ten fresh seeds"]),
-            ((CaveatCode.ARM_NOT_CONFIRMED,), 24, ["the other arms", "24 in all"]),
-            ((), 24, ["24 in all"]),
+            ((CaveatCode.ARM_NOT_CONFIRMED,), 24, ["the other arms", "24 "]),
+            ((), 24, ["24 "]),
             ((), None, ["--min-effect"]),
-            ((CaveatCode.EDGE_OF_RANGE, CaveatCode.MANY_DIVERGED), 24, ["24 in all", "beyond the edge", "Lower"]),
+            ((CaveatCode.EDGE_OF_RANGE, CaveatCode.MANY_DIVERGED), 24, ["24 ", "beyond the edge", "Lower"]),
         ],
     )
     def test_whoever_trains_gets_sentences(
