@@ -137,7 +137,8 @@ class Run:
         if self.training["average"] == "none":
             return None
         if SWITCH in family(self.setting.family).needs:
-            raise InputError(f"average is {self.training['average']!r}, but {self.setting.family} averages by itself.")
+            found = f"average is {self.training['average']!r}, but {self.setting.family} averages by itself"
+            raise InputError(f"{found}; expected average: none. Leave average out for this family.")
         self.training.take("ema_decay", "swa_start")
         return Average(model, self.setting.training, known_horizon(self._total, "averaged weights"))
 
