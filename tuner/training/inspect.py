@@ -32,7 +32,7 @@ _FEW_CONVOLUTIONS = 4
 
 
 class _Calls(TorchFunctionMode):
-    """Counts the calls in a forward pass that tell model kinds apart: attention, masks, upsampling, sums, convolutions."""
+    """Counts the calls in a forward pass that tell model kinds apart, such as attention, masks and convolutions."""
 
     def __init__(self) -> None:
         super().__init__()

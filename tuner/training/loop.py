@@ -158,7 +158,7 @@ def _check(workload: Workload, phase: Phase) -> None:
 def _evaluate(
     workload: Workload, model: nn.Module, bundle: Bundle, average: Average | None, split: str, spec: RunSpec
 ) -> dict[str, float]:
-    """Return the metrics on a split, of the averaged weights where there are any, with BatchNorm statistics that fit."""
+    """Return the metrics on a split; averaged weights are evaluated with BatchNorm statistics that fit them."""
     evaluated = model if average is None else average.model
     evaluated.eval()
     bundle.eval()
@@ -188,8 +188,8 @@ def weights_finite(model: nn.Module) -> bool:
     """Return whether every trained weight is finite. The CPU waits once for a GPU."""
     trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():
-        # Norms of all weights take a few kernels, isfinite two for each parameter. But the square of a finite weight may
-        # overflow, so a norm that is not finite is checked again element by element.
+        # Norms of all weights take a few kernels, isfinite two for each parameter. But the square of a finite weight
+        # may overflow, so a norm that is not finite is checked again element by element.
         if math.isfinite(torch.stack(torch._foreach_norm(trained)).sum().item()):
             return True
         return all(bool(p.isfinite().all()) for p in trained)
