@@ -1,4 +1,4 @@
-"""Training: the only door to torch; it runs with no service, no database and no search beside it.
+"""Training: the only room that imports torch. It needs no service, no database and no search.
 
-Nothing is imported here, so that importing a part of the package costs that part alone.
+Nothing is imported here, so that importing one module costs only what that module needs.
 """

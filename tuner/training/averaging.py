@@ -1,30 +1,39 @@
-"""Averaged weights to evaluate, and BatchNorm statistics that fit them; nothing trains here."""
+"""Averaged weights to evaluate, and BatchNorm statistics that fit them. No weight is trained here."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
 from tuner.catalog.training_options import complete
 from tuner.core.values import Scalar
+from tuner.training.optimizers import Bundle
 
 CALIBRATION_BATCHES = 16
-"""How many training batches give BatchNorm its statistics, before weights that never trained are evaluated."""
+"""Number of training batches from which BatchNorm gets its statistics before averaged weights are evaluated."""
+
+Forward: TypeAlias = Callable[[nn.Module, Any], Any]
+"""Runs a model on a batch of training data; what it returns is not used."""
 
 
 @final
 class Average:
     """An average of a model's weights over its training: exponential (``ema``) or plain (``swa``).
 
-    The exponential one warms up: its decay after ``t`` updates is at most ``(1 + t) / (10 + t)``, so that a short run
-    is not averaged with its initialisation (as TensorFlow's ``ExponentialMovingAverage(num_updates)``). The plain one
-    begins after the share ``swa_start`` of the horizon (Izmailov et al. 2018, arXiv 1803.05407).
+    The decay of the exponential average after ``t`` updates is at most ``(1 + t) / (10 + t)``, so that a short run is
+    not averaged with its initialisation (as in TensorFlow's ``ExponentialMovingAverage(num_updates)``). The plain
+    average begins after the share ``swa_start`` of the horizon (Izmailov et al. 2018, arXiv 1803.05407).
+
+    Args:
+        model: the model that trains. A copy of it holds the average; averaging does not change the model.
+        training: the training options; ``average`` is ``ema`` or ``swa``.
+        horizon: the run's length in optimizer steps.
     """
 
     def __init__(self, model: nn.Module, training: Mapping[str, Scalar], horizon: int) -> None:
@@ -38,19 +47,19 @@ class Average:
         self._updates = 0
 
     def update(self, step: int) -> None:
-        """Take in the weights after ``step`` optimizer steps; buffers are copied.
+        """Add the model's weights after ``step`` optimizer steps to the average; copy its buffers.
 
-        As ``torch.optim.swa_utils.AveragedModel``, in a few kernels; with that one the CPU waits for a GPU each time.
+        Does what ``torch.optim.swa_utils.AveragedModel`` does, in a few kernels and without waiting for the GPU.
         """
         if step <= self._first:
             return
         self._updates += 1
         t = self._updates
         share = 1.0 / t if self._plain else 1.0 - min(self._decay, (1.0 + t) / (10.0 + t))
-        ours: list[Tensor] = list(self._averaged.parameters())
-        theirs: list[Tensor] = list(self._source.parameters())
+        averages: list[Tensor] = list(self._averaged.parameters())
+        weights: list[Tensor] = list(self._source.parameters())
         with torch.no_grad():
-            torch._foreach_lerp_(ours, theirs, share if t > 1 else 1.0)
+            torch._foreach_lerp_(averages, weights, share if t > 1 else 1.0)
             if buffers := list(self._averaged.buffers()):
                 torch._foreach_copy_(buffers, list(self._source.buffers()))
 
@@ -60,26 +69,37 @@ class Average:
         return self._averaged if self._updates else self._source
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the averaged weights and the number of updates, for a checkpoint."""
         return {"averaged": self._averaged.state_dict(), "updates": self._updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what ``state_dict`` returned."""
         self._averaged.load_state_dict(state["averaged"])
         self._updates = state["updates"]
 
 
 def running_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Return the norms that keep running statistics."""
-    found = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
-    return [m for m in found if m.track_running_stats]
+    """Return the BatchNorm modules that keep running statistics."""
+    norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return [m for m in norms if m.track_running_stats]
+
+
+def by_calling(model: nn.Module, batch: Any) -> Any:
+    """Run a model on a batch that it takes as its only argument."""
+    return model(batch)
 
 
 @contextmanager
-def calibrated(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any]) -> Iterator[None]:
-    """Give BatchNorm the statistics of ``batches`` under the model's present weights, while the context is open.
+def calibrated(model: nn.Module, batches: Iterable[Any], forward: Forward) -> Iterator[None]:
+    """Give BatchNorm the statistics of ``batches`` under the model's current weights, inside the context.
 
-    Weights that were averaged never trained, so the running statistics that training left do not fit them (Izmailov et
-    al. 2018, section 3.2; as ``torch.optim.swa_utils.update_bn``). ``forward`` runs the model on one of the first
-    16 batches, without gradients and in eval mode but for the norms. A model without BatchNorm draws no batch.
+    The running statistics that training left do not fit averaged weights (Izmailov et al. 2018, section 3.2; as in
+    ``torch.optim.swa_utils.update_bn``). The old statistics come back when the context ends.
+
+    Args:
+        model: the model that is evaluated inside the context.
+        batches: training batches; the first 16 are used, and none is drawn if the model has no BatchNorm.
+        forward: runs the model on one batch. It is called without gradients and in eval mode, except for the norms.
     """
     norms = running_norms(model)
     if not norms:
@@ -105,3 +125,31 @@ def calibrated(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.M
             norm.momentum = momentum
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def evaluation_weights(
+    bundles: Sequence[Bundle],
+    averaged: bool,
+    model: nn.Module | None,
+    batches: Iterable[Any],
+    forward: Forward,
+) -> Iterator[None]:
+    """Switch optimizers to the weights that they keep for evaluation, inside the context, and fit BatchNorm to them.
+
+    Args:
+        bundles: the run's optimizers.
+        averaged: whether the weights that are evaluated are averages, which never trained themselves.
+        model: the model that is evaluated; None leaves its BatchNorm statistics as they are.
+        batches: training batches, as in ``calibrated``. None is drawn if the weights are the trained ones.
+        forward: as in ``calibrated``.
+    """
+    for bundle in bundles:
+        bundle.eval()
+    untrained = averaged or any(bundle.switches for bundle in bundles)
+    try:
+        with calibrated(model, batches, forward) if model is not None and untrained else nullcontext():
+            yield
+    finally:
+        for bundle in bundles:
+            bundle.train()

@@ -1,4 +1,4 @@
-"""Checkpoints of a run, one file per attempt, written whole or not at all; what is in them is the trainer's."""
+"""Checkpoint files of a run, one per attempt, each replaced atomically. The training decides what is in them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _NAME = re.compile(r"attempt-(\d+)\.pt(\..*\.tmp)?")
 
 
 class Checkpoints:
-    """The folder of a run's checkpoints, seen from one attempt. With no folder nothing is written or read."""
+    """The checkpoints of one attempt of a run, and those of earlier attempts to resume from.
+
+    Without a folder in the assignment nothing is written or read.
+    """
 
     def __init__(self, assignment: Assignment) -> None:
         self._folder = Path(assignment.checkpoints) if assignment.checkpoints else None
@@ -30,7 +33,12 @@ class Checkpoints:
         self._last = 0.0
 
     def due(self, train_seconds: float, evaluated: bool) -> bool:
-        """Whether to save now: enough seconds of training have passed; with a spacing of 0, at each evaluation."""
+        """Return whether to save now.
+
+        Args:
+            train_seconds: seconds of training so far. The assignment says how many must pass between checkpoints.
+            evaluated: whether the run was just evaluated. With a spacing of 0 seconds each evaluation is saved.
+        """
         if self._folder is None:
             return False
         if self._spacing <= 0:
@@ -38,12 +46,12 @@ class Checkpoints:
         return train_seconds - self._last >= self._spacing
 
     def save(self, state: dict[str, Any], train_seconds: float) -> None:
-        """Write a state in place of this attempt's last one; a kill at any moment leaves one of the two.
+        """Replace this attempt's last checkpoint. A kill at any moment leaves either the old or the new file whole.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        assert self._folder is not None, "due() said so"
+        assert self._folder is not None, "save() is called only where due() is True"
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"attempt-{self._attempt}.pt"
         draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -56,9 +64,9 @@ class Checkpoints:
         self._last = train_seconds
 
     def load(self) -> dict[str, Any] | None:
-        """Return the state of the newest attempt that can be read and is of this very run, or None.
+        """Return the state of this run's newest readable checkpoint, or None. Its tensors are on the CPU.
 
-        Tensors come to the CPU. Files are unpickled: the folder is as trusted as the code that wrote it.
+        Files are unpickled, so whoever can write to the folder can run code here.
         """
         for path in self._newest_first():
             try:
@@ -66,24 +74,24 @@ class Checkpoints:
                 if saved["spec"] == self._spec:
                     state: dict[str, Any] = saved["state"]
                     return state
-                log.warning("%s is of another run and is skipped", path)
-            except Exception as error:  # a torn file can make the unpickler raise anything
+                log.warning("%s belongs to another run and is skipped", path)
+            except Exception as error:  # a damaged file can make the unpickler raise any exception
                 log.warning("%s cannot be read and is skipped: %s", path, error)
         return None
 
     def resumed(self, train_seconds: float) -> None:
-        """Count the spacing from here, after a resume."""
+        """Count the seconds to the next checkpoint from here, after a resume."""
         self._last = train_seconds
 
     def _newest_first(self) -> Iterator[Path]:
         if self._folder is None or not self._folder.is_dir():
             return
-        found = [(int(match[1]), path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-        yield from (path for _, path in sorted(found, reverse=True) if path.suffix == ".pt")
+        attempts = [(int(match[1]), path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+        yield from (path for _, path in sorted(attempts, reverse=True) if path.suffix == ".pt")
 
 
 def _identity(spec: RunSpec) -> str:
-    """What a checkpoint is recognised by; the training options keep the name that they had in older checkpoints."""
+    """Return the digest that ties a checkpoint to its run; older ones have the training options as ``recipe``."""
     data = spec.to_json()
     setting = dict(data["setting"])
     setting["recipe"] = setting.pop("training")
@@ -91,7 +99,7 @@ def _identity(spec: RunSpec) -> str:
 
 
 def discard(folder: str) -> None:
-    """Remove the checkpoints of a run that has ended, and their folder if nothing else is in it."""
+    """Remove the checkpoints of a run that has ended, and their folder if it is then empty."""
     place = Path(folder)
     if not folder or not place.is_dir():
         return

@@ -1,4 +1,4 @@
-"""What makes a run repeat bit for bit: device, precision, threads, random states; nothing about the training itself."""
+"""What makes a run repeat bit for bit: device, precision, threads, random states. No training is here."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from torch.utils import deterministic
 from tuner.catalog.training_options import PRECISIONS
 from tuner.core.errors import InputError
 from tuner.core.records import RunSpec
+from tuner.core.values import counted
 
-memory: Any = deterministic  # torch sets its attributes where no checker sees them
+memory: Any = deterministic  # torch defines its attributes at run time; type checkers do not know them
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is CUDA where there is one, else the CPU.
+    """Return the device of a name; ``auto`` is CUDA if this machine has it, otherwise the CPU.
 
     Raises:
-        InputError: torch knows no such device, or this machine does not have it.
+        InputError: torch does not know the device, or this machine does not have it.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -34,22 +35,21 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise InputError(f"device is {name!r}; expected auto, cpu, cuda or cuda:0.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA devices here; expected auto or cpu."
-        )
+        devices = counted(torch.cuda.device_count(), "CUDA device")
+        raise InputError(f"device is {name!r}, but torch sees {devices} here; expected auto or cpu.")
     return device
 
 
 def device_name(device: torch.device) -> str:
-    """Return the device as the ledger names it, with the GPU's model: ``cpu``, ``cuda (NVIDIA H200)``."""
+    """Return the device's name for the ledger, with the model of a GPU: ``cpu``, ``cuda (NVIDIA H200)``."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Return the context for forward passes: none for float32, else autocast.
+    """Return the context for forward passes: torch's autocast, or one that does nothing for float32.
 
     Raises:
-        InputError: another precision.
+        InputError: the precision is not one of ``PRECISIONS``.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision is {precision!r}; expected {' or '.join(PRECISIONS)}.")
@@ -59,17 +59,17 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, numpy and torch (every CUDA device included)."""
+    """Seed the generators of Python, numpy and torch, those of all CUDA devices included."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
-    else:  # torch's own writes down a traceback for each kind of device that may come later: 0.3 ms for 2 us
+    else:  # torch.manual_seed formats a traceback for each kind of device not started yet: 0.3 ms against 2 us
         torch.default_generator.manual_seed(seed)
 
 
 def capture_rng() -> dict[str, Any]:
-    """Return the states of all generators that a training may draw from."""
+    """Return the states of the generators of Python, numpy and torch (CUDA too, once it is in use)."""
     state = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
@@ -77,7 +77,7 @@ def capture_rng() -> dict[str, Any]:
 
 
 def restore_rng(state: dict[str, Any]) -> None:
-    """Set the generators back to what ``capture_rng`` returned."""
+    """Set the generators to the states that ``capture_rng`` returned."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
@@ -86,17 +86,17 @@ def restore_rng(state: dict[str, Any]) -> None:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given, so that a clock read now is right."""
+    """Wait until the device has finished its queued work, so that a time read afterwards includes it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
 def filled_memory() -> Iterator[None]:
-    """Let memory that nobody initialises hold NaN, so that a parameter left so is seen to diverge, in every run alike.
+    """Fill newly allocated tensors with NaN inside the context, so that a parameter left uninitialised always diverges.
 
-    While a model is made: for each new tensor of a training step it would cost a kernel (16 to 105 of them a step in
-    the built-in workloads).
+    Use it only while a model is made. In training it would add a kernel for each new tensor (16 to 105 a step in the
+    built-in workloads).
     """
     before, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, True
     try:
@@ -107,10 +107,10 @@ def filled_memory() -> Iterator[None]:
 
 @contextmanager
 def prepared(spec: RunSpec, device: torch.device) -> Iterator[None]:
-    """Set threads, deterministic kernels and seeds for a run; leave the process as it was found.
+    """Set threads, deterministic kernels and seeds for a run inside the context, and restore them afterwards.
 
-    Kernels that have no deterministic form warn and are used. Memory that was allocated and not written is not
-    overwritten, as torch does by default where kernels are deterministic; see ``filled_memory``.
+    Kernels without a deterministic form are used with a warning. New tensors are not filled with NaN, which torch does
+    by default with deterministic kernels; see ``filled_memory``.
     """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

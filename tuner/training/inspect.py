@@ -1,6 +1,6 @@
-"""Look at a workload's model on the CPU, before anything is trained: what it is made of, and how large it is.
+"""Inspect a workload's model on the CPU before anything is trained: its layers, its size, its kind and its task.
 
-Which recipes that calls for is judged in :mod:`tuner.recipes.suggestion`.
+Which recipes fit such a model is decided in :mod:`tuner.recipes.suggestion`.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from tuner.recipes.suggestion import Features
 from tuner.training.environment import seed_everything
 from tuner.training.workloads.base import Batch, Workload
 
-SHOWN = 2
-"""So many examples are shown to the model, for what it computes without a module of its own."""
+EXAMPLES = 2
+"""Number of examples that go through the model, to see which functions it calls beside its modules."""
 
 _NORMS = ("batchnorm", "layernorm", "groupnorm", "instancenorm", "rmsnorm")
 _ATTENTION = "attention"
 _SUMS = ("add", "add_", "__add__", "__iadd__", "__radd__")
 _MASKS = ("masked_fill", "masked_fill_", "tril", "triu", "where")
-_RISES = ("interpolate", "upsample")
+_UPSAMPLING = ("interpolate", "upsample")
 _FEW_CONVOLUTIONS = 4
-"""A Transformer may have so many more convolutions than attentions, for its patches."""
+"""A Transformer may have this many more convolutions than attentions: they make its patches."""
 
 
 class _Calls(TorchFunctionMode):
-    """Counts what matters of the functions that a forward pass calls."""
+    """Counts the calls in a forward pass that tell model kinds apart, such as attention, masks and convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name == "scaled_dot_product_attention":
-            self.found[_ATTENTION] += 1
-            self.found["mask"] += bool(kwargs.get("is_causal", args[5] if len(args) > 5 else False))
+            self.counts[_ATTENTION] += 1
+            self.counts["mask"] += bool(kwargs.get("is_causal", args[5] if len(args) > 5 else False))
         elif name == "softmax" and isinstance(args[0], Tensor) and args[0].ndim >= 3:
-            self.found[_ATTENTION] += 1
+            self.counts[_ATTENTION] += 1
         elif name in _MASKS:
-            self.found["mask"] += 1
-        elif name in _RISES:
-            self.found["rise"] += 1
+            self.counts["mask"] += 1
+        elif name in _UPSAMPLING:
+            self.counts["upsampling"] += 1
         elif name in _SUMS and _same_shape(*args[:2]):
-            self.found["sum"] += 1
+            self.counts["sum"] += 1
         elif name.startswith("conv") or name == "embedding":
-            self.found[name] += 1
+            self.counts[name] += 1
         return func(*args, **kwargs)
 
 
@@ -63,7 +63,12 @@ def _same_shape(*given: Any) -> bool:
 
 
 def look(workload: Workload) -> Features:
-    """Build the model, show it two examples, and return what it looks like. Nothing is trained."""
+    """Return the features of a workload's model, after a forward pass of two examples. Nothing is trained.
+
+    Raises:
+        WorkloadError: the workload does not take the training options that its class states.
+        Exception: whatever the workload's ``setup``, ``model`` or ``train_batches`` raises.
+    """
     workload.place(torch.device("cpu"), complete(workload.granted))
     seed_everything(0)
     model = workload.model(0)
@@ -90,27 +95,29 @@ def look(workload: Workload) -> Features:
 
 
 def _calls(workload: Workload, model: nn.Module, batch: Batch) -> tuple[Counter[str], tuple[str, ...]]:
-    """What the loss of two examples calls; a remark where it cannot be had."""
+    """Return how often the loss of two examples calls what, and a remark if the loss cannot be computed."""
     if type(workload).loss is Workload.loss:
-        return Counter(), ("It trains by a step of its own: only its modules were looked at.",)
+        return Counter(), ("The workload overrides train_step and has no loss: only its modules were inspected.",)
     calls = _Calls()
     try:
         with workload.autocast(), calls:
             workload.loss(model, _few(batch, _leading(batch)))
     except Exception as error:
-        found = f"{type(error).__name__}: {error}".splitlines()[0]
-        return calls.found, (f"Its loss could not be computed on {SHOWN} examples ({found}): some may be overlooked.",)
-    return calls.found, ()
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        missing = "functions that it calls beside its modules may be missing"
+        return calls.counts, (f"Its loss could not be computed on {EXAMPLES} examples ({reason}): {missing}.",)
+    return calls.counts, ()
 
 
 def _leading(batch: Batch) -> int:
+    """Return the number of examples: the length of the first tensor that has one."""
     return next((len(t) for t in _tensors(batch) if t.ndim), 0)
 
 
 def _few(batch: Batch, size: int) -> Batch:
-    """The first examples of a batch, in every tensor that has one entry for each example."""
+    """Return the first examples of a batch; tensors without one entry for each example stay whole."""
     if isinstance(batch, Tensor):
-        return batch[:SHOWN] if batch.ndim and len(batch) == size else batch
+        return batch[:EXAMPLES] if batch.ndim and len(batch) == size else batch
     if isinstance(batch, Mapping):
         return {key: _few(value, size) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
@@ -132,29 +139,30 @@ def _tensors(batch: Batch) -> Iterator[Tensor]:
 
 
 def _counts(model: nn.Module, calls: Counter[str]) -> Counter[str]:
-    """How often the model has what recipes are told apart by: as modules, or as calls where those are more."""
-    found: Counter[str] = Counter()
+    """Count what recipes depend on, as modules, or as calls where there are more calls."""
+    counts: Counter[str] = Counter()
     for module in model.modules():
         names = [cls.__name__.lower() for cls in type(module).__mro__]
-        found[_ATTENTION] += isinstance(module, nn.MultiheadAttention) or "selfattention" in names[0]
-        found["recurrent"] += isinstance(module, nn.RNNBase | nn.RNNCellBase)
-        found["embedding"] += isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        found["graph"] += type(module).__module__.startswith(("torch_geometric", "dgl"))
-        found["rise"] += names[0].startswith(("convtranspose", "upsample"))
+        counts[_ATTENTION] += isinstance(module, nn.MultiheadAttention) or "selfattention" in names[0]
+        counts["recurrent"] += isinstance(module, nn.RNNBase | nn.RNNCellBase)
+        counts["embedding"] += isinstance(module, nn.Embedding | nn.EmbeddingBag)
+        counts["graph"] += type(module).__module__.startswith(("torch_geometric", "dgl"))
+        counts["upsampling"] += names[0].startswith(("convtranspose", "upsample"))
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            found["conv"] += 1
-            found["depthwise"] += 1 < module.in_channels == module.groups
-            found["patches"] += module.stride == module.kernel_size and max(module.stride) > 1
+            counts["conv"] += 1
+            counts["depthwise"] += 1 < module.in_channels == module.groups
+            counts["patches"] += module.stride == module.kernel_size and max(module.stride) > 1
         for norm in _NORMS:
-            found[norm] += norm in names[0] or (norm == "batchnorm" and "_batchnorm" in names)
+            counts[norm] += norm in names[0] or (norm == "batchnorm" and "_batchnorm" in names)
     functional = sum(n for name, n in calls.items() if name.startswith("conv") and "transpose" not in name)
-    found["conv"] = max(found["conv"], functional)
-    for name in (_ATTENTION, "embedding", "rise", "mask", "sum"):
-        found[name] = max(found[name], calls[name])
-    return found
+    counts["conv"] = max(counts["conv"], functional)
+    for name in (_ATTENTION, "embedding", "upsampling", "mask", "sum"):
+        counts[name] = max(counts[name], calls[name])
+    return counts
 
 
 def _kind(model: nn.Module, counts: Counter[str]) -> str:
+    """Return the recipe book's word for the kind of model."""
     names = " ".join([type(model).__name__, *(name for name, _ in model.named_children())]).lower()
     if "discriminator" in names or "critic" in names or "gan" in names.split():
         return "gan"
@@ -165,37 +173,37 @@ def _kind(model: nn.Module, counts: Counter[str]) -> str:
     if counts[_ATTENTION] and counts["conv"] <= counts[_ATTENTION] + _FEW_CONVOLUTIONS:
         return "transformer"
     if counts["conv"]:
-        return "unet" if counts["rise"] else "convnet"
+        return "unet" if counts["upsampling"] else "convnet"
     return "mlp"
 
 
 def _traits(model: nn.Module, counts: Counter[str], kind: str) -> frozenset[str]:
-    """Words of the recipe book for what a model has besides its kind."""
-    found = {norm.removesuffix("norm") + "-norm" for norm in _NORMS if counts[norm]}
-    found |= {word for word in ("embedding", "depthwise") if counts[word]}
-    found |= {"convnet"} if counts["conv"] and kind in ("gan", "unet") else set()
-    found |= {"mlp"} if kind == "gan" and not counts["conv"] else set()
-    found |= {_ATTENTION} if counts[_ATTENTION] and kind != "transformer" else set()
-    found |= {"patches"} if counts["patches"] and kind == "transformer" else set()
-    found |= {"causal"} if counts["mask"] and counts[_ATTENTION] and counts["embedding"] else set()
-    found |= {"residual"} if counts["sum"] > 1 and kind != "transformer" else set()
-    children = [name for name, _ in model.named_modules()]
-    both = any("encoder" in name for name in children) and any("decoder" in name for name in children)
-    return frozenset(found | ({"encoder-decoder"} if both and kind == "transformer" else set()))
+    """Return the recipe book's words for what a model has besides its kind."""
+    traits = {norm.removesuffix("norm") + "-norm" for norm in _NORMS if counts[norm]}
+    traits |= {word for word in ("embedding", "depthwise") if counts[word]}
+    traits |= {"convnet"} if counts["conv"] and kind in ("gan", "unet") else set()
+    traits |= {"mlp"} if kind == "gan" and not counts["conv"] else set()
+    traits |= {_ATTENTION} if counts[_ATTENTION] and kind != "transformer" else set()
+    traits |= {"patches"} if counts["patches"] and kind == "transformer" else set()
+    traits |= {"causal"} if counts["mask"] and counts[_ATTENTION] and counts["embedding"] else set()
+    traits |= {"residual"} if counts["sum"] > 1 and kind != "transformer" else set()
+    names = [name for name, _ in model.named_modules()]
+    both = any("encoder" in name for name in names) and any("decoder" in name for name in names)
+    return frozenset(traits | ({"encoder-decoder"} if both and kind == "transformer" else set()))
 
 
 def _tasks(kind: str, traits: frozenset[str], tensors: list[Tensor]) -> frozenset[str]:
-    """What a model of this kind is trained for on such a batch: a guess."""
-    whole = [t for t in tensors if not t.is_floating_point()]
-    is_label = any(t.ndim == 1 for t in whole)
+    """Guess from the kind of model and from a batch what the model is trained for."""
+    integers = [t for t in tensors if not t.is_floating_point()]
+    is_label = any(t.ndim == 1 for t in integers)
     if kind == "gan":
         return frozenset({"image-generation"})
     if kind == "unet":
-        per_pixel = any(t.ndim >= 3 for t in whole)
+        per_pixel = any(t.ndim >= 3 for t in integers)
         return frozenset({"segmentation"} if per_pixel else {"image-to-image", "image-generation"})
     if kind == "gnn":
         return frozenset({"node-classification"})
-    if "embedding" in traits and any(t.ndim == 2 for t in whole):
+    if "embedding" in traits and any(t.ndim == 2 for t in integers):
         if is_label:
             return frozenset({"text-classification"})
         if kind == "transformer" and "causal" not in traits:

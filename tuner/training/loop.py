@@ -1,4 +1,4 @@
-"""The built-in training loop, from top to bottom; no executor, no search and no network is known here."""
+"""The built-in training loop of a ``Workload``, to be read from top to bottom. It knows no executor and no search."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tuner.training.progress import Progress
 from tuner.training.workloads.base import Batch, Workload
 
 CHECK_STEPS = 50
-"""Losses are looked at after so many steps at the latest: each look makes the CPU wait for a GPU."""
+"""At most this many losses wait unread on the device: reading them makes the CPU wait for the GPU."""
 
 
 def train_workload(
@@ -41,13 +41,17 @@ def train_workload(
 ) -> Generator[Measurement, None, RunResult]:
     """Train one run; yield a measurement at each evaluation and return the result.
 
-    Continues from the newest checkpoint, bit for bit. Measurements from before a resume are in the result
-    and are not yielded again. What evaluation and the consumer draw from the global generators does not
-    reach the training. ``progress`` is filled along the way, for a caller that catches exceptions.
+    The run continues from its newest checkpoint, bit for bit. Measurements from before a resume are in the result and
+    are not yielded again. Random numbers that evaluation and the consumer draw do not change the training.
+
+    Args:
+        assignment: the run, and where its checkpoints are.
+        workload: what is trained; it may have served other runs before.
+        progress: filled along the way, for a caller that catches exceptions.
 
     Raises:
         InputError: device, precision, optimizer or schedule are wrong.
-        WorkloadError: the workload does not do what its base class says.
+        WorkloadError: the workload does not keep the contract of its base class.
         Exception: whatever the user's code raises.
     """
     spec, run = assignment.spec, progress or Progress()
@@ -66,7 +70,8 @@ def train_workload(
         bundle = workload.optimizer(replace(spec.setting, training=training), model, horizon)
         average = None if training["average"] == "none" else Average(model, training, horizon)
         if average is not None and bundle.switches:
-            raise InputError(f"average is {training['average']!r}, but {spec.setting.family} averages by itself.")
+            found = f"average is {training['average']!r}, but {spec.setting.family} averages by itself"
+            raise InputError(f"{found}; expected average: none. Leave average out for this family.")
         if average is not None or bundle.switches:
             _check_calibration(workload, model)
         model.train()
@@ -102,9 +107,9 @@ def train_workload(
                 values = _evaluate(workload, model, bundle, average, "validation", spec)
                 run.eval_seconds += clock.lap(wait=True)
                 if not math.isfinite(values[spec.metric]):
-                    what = f"validation {spec.metric} became {values[spec.metric]}"
-                    return run.ended(Outcome.DIVERGED, f"{what} at step {run.step} of {horizon}")
-                if run.step == horizon and not weights_finite(model):  # before it, the next losses tell
+                    value = f"validation {spec.metric} became {values[spec.metric]}"
+                    return run.ended(Outcome.DIVERGED, f"{value} at step {run.step} of {horizon}")
+                if run.step == horizon and not weights_finite(model):  # earlier, the next losses show it
                     return run.ended(Outcome.DIVERGED, f"a weight is not finite at step {run.step} of {horizon}")
                 schedule = schedule.after(run.step, horizon, _signal(schedule, values, losses.mean(), spec))
                 run.measure({"train_loss": losses.mean(), **values})
@@ -127,7 +132,7 @@ def train_workload(
 
 
 def _check_calibration(workload: Workload, model: nn.Module) -> None:
-    """Refuse at the start what the first evaluation could not do: BatchNorm under weights that did not train."""
+    """Refuse a workload whose BatchNorm statistics the first evaluation could not fit to averaged weights."""
     cls = type(workload)
     if cls.loss is Workload.loss and cls.calibrate is Workload.calibrate and running_norms(model):
         place, found = Place(f"workload {cls.__name__}"), "has BatchNorm, evaluates averaged weights, and has no loss()"
@@ -136,66 +141,69 @@ def _check_calibration(workload: Workload, model: nn.Module) -> None:
 
 
 def _check(workload: Workload, phase: Phase) -> None:
+    """Refuse a workload whose numbers cannot be trained with, or that lacks the split of the phase."""
     name = type(workload).__name__
     if workload.steps_per_epoch < 1:
         found = f"is {workload.steps_per_epoch}"
-        raise WorkloadError(wrong(Place(f"{name}.steps_per_epoch"), found, "at least 1"))
+        todo = "Use a smaller batch_size or more data."
+        raise WorkloadError(wrong(Place(f"{name}.steps_per_epoch"), found, "at least 1", todo))
     if workload.eval_every_steps is not None and workload.eval_every_steps < 1:
         found = f"is {workload.eval_every_steps}"
         raise WorkloadError(wrong(Place(f"{name}.eval_every_steps"), found, "at least 1, or None for each epoch"))
     if phase is Phase.TEST and not workload.has_test:
-        todo = "Set has_test = True and let evaluate() answer for 'test'."
+        todo = "Set has_test = True and return metrics from evaluate(model, 'test')."
         raise WorkloadError(wrong(Place(name), "has no test split", "one for a run of the phase 'test'", todo))
 
 
 def _evaluate(
     workload: Workload, model: nn.Module, bundle: Bundle, average: Average | None, split: str, spec: RunSpec
 ) -> dict[str, float]:
-    """Evaluate the weights that are meant to be: averaged ones with BatchNorm statistics of their own."""
-    shown = model if average is None else average.model
-    shown.eval()
+    """Return the metrics on a split; averaged weights are evaluated with BatchNorm statistics that fit them."""
+    evaluated = model if average is None else average.model
+    evaluated.eval()
     bundle.eval()
     fitting: AbstractContextManager[None] = nullcontext()
-    if shown is not model or bundle.switches:
+    if evaluated is not model or bundle.switches:
         batches = workload.train_batches(0, derive_seed(spec.seed, "calibration"))
-        fitting = calibrated(shown, map(workload.to_device, batches), workload.calibrate)
+        fitting = calibrated(evaluated, map(workload.to_device, batches), workload.calibrate)
     with fitting, torch.no_grad(), workload.autocast():
-        values = {name: float(value) for name, value in workload.evaluate(shown, split).items()}
+        values = {name: float(value) for name, value in workload.evaluate(evaluated, split).items()}
     model.train()
     bundle.train()
     if spec.metric not in values:
         place, found = Place(f"{type(workload).__name__}.evaluate()"), f"returned {', '.join(values) or 'nothing'}"
-        todo = "Return it too, or name another metric in the study."
+        todo = "Return it from evaluate(), or name another metric in the study."
         raise WorkloadError(wrong(place, found, f"{spec.metric!r}, the study's metric, among them", todo))
     return values
 
 
 def _signal(schedule: Schedule, values: Mapping[str, float], train_loss: float, spec: RunSpec) -> float:
-    """What a schedule that follows the training looks at; smaller is better."""
+    """Return the value that a schedule may follow, with its sign such that smaller is better."""
     if schedule.signal != "validation":
         return train_loss
     return values[spec.metric] * (-1.0 if spec.direction == "maximize" else 1.0)
 
 
 def weights_finite(model: nn.Module) -> bool:
-    """Whether every trained weight is a finite number. On a GPU it waits, once."""
+    """Return whether every trained weight is finite. The CPU waits once for a GPU."""
     trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():
-        # Norms take a few kernels, the elements two for each parameter; but the square of a weight may overflow alone.
+        # Norms of all weights take a few kernels, isfinite two for each parameter. But the square of a finite weight
+        # may overflow, so a norm that is not finite is checked again element by element.
         if math.isfinite(torch.stack(torch._foreach_norm(trained)).sum().item()):
             return True
         return all(bool(p.isfinite().all()) for p in trained)
 
 
 class _Bad:
-    """A loss that is not finite, and how many batches ago it was."""
+    """A loss that is not finite, and how many batches ago it occurred."""
 
     def __init__(self, value: float, batches_ago: int) -> None:
         self.value, self.batches_ago = value, batches_ago
 
 
 class _Losses:
-    """The losses that nobody has looked at yet, and the sum and count of those since the last measurement."""
+    """Losses: those that wait unread on the device, and sum and count of those read since the last measurement."""
 
     def __init__(self, sums: tuple[float, int]) -> None:
         self.sums = sums
@@ -209,7 +217,7 @@ class _Losses:
         return len(self._waiting) >= CHECK_STEPS
 
     def first_bad(self) -> _Bad | None:
-        """Look at all that wait, in one transfer."""
+        """Read all waiting losses in one transfer; return the first that is not finite, if there is one."""
         values = torch.stack(self._waiting).tolist() if self._waiting else []
         self._waiting.clear()
         self.sums = self.sums[0] + sum(values), self.sums[1] + len(values)
@@ -226,7 +234,7 @@ class _Losses:
 
 
 class _Clock:
-    """Seconds since the last lap."""
+    """Measures the seconds between laps; ``wait`` includes the work that is queued on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._last = device, time.perf_counter()
@@ -239,11 +247,11 @@ class _Clock:
 
 
 class _Data:
-    """The batches of a run from any step on.
+    """The batches of a run, from any step on.
 
-    To continue inside an epoch, the epoch is opened again with the generators as they were at its start,
-    the batches that were used are drawn and dropped, and the generators are set back to where they were.
-    ``rng`` is where the generators are, if the loop knows: an epoch that begins there need not ask (0.05 ms).
+    To continue inside an epoch, the generators are set to their states at the start of the epoch, ``train_batches`` is
+    called again, the batches that were used are drawn and dropped, and the generators are set back. ``rng`` holds the
+    generators' states where the loop has just captured them, which saves an epoch that begins there 0.05 ms.
     """
 
     def __init__(self, workload: Workload, seed: int, step: int, epoch_rng: dict[str, Any] | None) -> None:

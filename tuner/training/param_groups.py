@@ -1,4 +1,7 @@
-"""Which parameters of a model train, decay and learn how fast, by rule and by pattern; no optimizer is built here."""
+"""Param groups: which parameters of a model train, which decay, and the factor of their learning rate.
+
+Rules and patterns of the training options decide it. No optimizer is built here.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,24 @@ NORMS: tuple[type[nn.Module], ...] = (
     nn.RMSNorm,
     nn.LocalResponseNorm,
 )
-"""The modules none of whose parameters decay, whatever their shape (unless the rule is ``nothing``)."""
+"""Modules whose parameters do not decay, whatever their shape (unless the rule is ``nothing``)."""
 
-_MOST_LETTERS = 600
 EMBEDDINGS: tuple[type[nn.Module], ...] = (nn.Embedding, nn.EmbeddingBag)
+
+_SHOWN_CHARACTERS = 600
+"""An error message shows this many characters of a model's parameter names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parameters that are treated alike: ``scale`` multiplies their learning rate; ``decays`` if decay acts on them.
+    """Parameters with the same learning rate and the same decay.
 
-    ``embeddings`` are the names of those that are tables of embeddings, which some optimizers treat apart.
+    Attributes:
+        names: the parameters' names in the model.
+        params: the parameters, in the order of ``names``.
+        scale: factor of their learning rate.
+        decays: whether weight decay and L2 act on them.
+        embeddings: the names of embedding tables among them, which some optimizers treat differently.
     """
 
     names: tuple[str, ...]
@@ -40,22 +50,27 @@ class Group:
 
     @property
     def count(self) -> int:
-        """How many numbers they hold."""
+        """The number of their elements."""
         return sum(p.numel() for p in self.params)
 
 
 def groups(model: nn.Module, training: Mapping[str, Scalar], part: str = "") -> tuple[Group, ...]:
-    """Divide the trainable parameters of a model by decay and learning rate, in the model's own order.
+    """Divide a model's trainable parameters by decay and learning rate, in the model's order.
 
-    Biases, every other parameter of at most one dimension and all parameters of norms do not decay (rule
-    ``bias+norm``: Goyal et al. 2017, arXiv 1706.02677, section 5.3; Jia et al. 2018, arXiv 1807.11205, section 3.1),
-    nor do embeddings (``bias+norm+embedding``) or what a ``no_decay:`` pattern names. Multipliers of patterns and of
-    the layer-wise decay multiply. What ``freeze:`` names stops training: its ``requires_grad`` is set to False. A
-    parameter that modules share is in one group only. ``part`` names the model among several: patterns see it before a
-    parameter's name, as in ``generator.0.weight``, and need not match in each of them (see ``check_patterns``).
+    The rule ``bias+norm`` spares from decay biases, all other parameters with at most one dimension, and all parameters
+    of norms (Goyal et al. 2017, arXiv 1706.02677, section 5.3; Jia et al. 2018, arXiv 1807.11205, section 3.1).
+    ``bias+norm+embedding`` spares embeddings too; ``no_decay:`` patterns name further parameters. The factors of
+    ``multiplier:`` patterns and of layer-wise decay multiply. Parameters that ``freeze:`` patterns name stop training:
+    their ``requires_grad`` is set to False. A parameter that several modules share is in one group.
+
+    Args:
+        model: the model; its frozen parameters are left out.
+        training: the training options.
+        part: the model's name among several. Patterns then match ``part.name``, as in ``generator.0.weight``, and
+            need not match in each model (see ``check_patterns``).
 
     Raises:
-        WorkloadError: a pattern matches no parameter, or nothing is left to train.
+        WorkloadError: a pattern matches no parameter, or no parameter is left to train.
     """
     values = complete(training)
     named = dict(model.named_parameters())
@@ -77,26 +92,27 @@ def groups(model: nn.Module, training: Mapping[str, Scalar], part: str = "") -> 
             spared |= names
     scales = layer_scales(model, float(values["layer_decay"]))
     tables = _owned(model, trained, EMBEDDINGS)
-    found: dict[tuple[float, bool], list[str]] = {}
+    members: dict[tuple[float, bool], list[str]] = {}
     for name in trained:
         scale = scales.get(name, 1.0)
         for key, names in matched.items():
             if key.startswith(MULTIPLIER) and name in names:
                 scale *= float(values[key])
-        found.setdefault((scale, name not in spared), []).append(name)
+        members.setdefault((scale, name not in spared), []).append(name)
     return tuple(
         Group(tuple(names), tuple(trained[name] for name in names), scale, decays, frozenset(tables & set(names)))
-        for (scale, decays), names in found.items()
+        for (scale, decays), names in members.items()
     )
 
 
 def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
-    """Return each parameter's factor under layer-wise decay: 1 in the top layer, ``decay`` times that below, and so on.
+    """Return each parameter's learning-rate factor under layer-wise decay: 1 in the top layer, ``decay`` in the next.
 
-    A layer is a child of a ``Sequential`` or ``ModuleList`` (of the innermost ones that hold no other such container
-    directly), in the model's order; what stands before, between or after them is a layer of its own, and a norm belongs
-    to what comes before it. A model without containers has its direct children as layers. Source: Howard & Ruder 2018,
-    arXiv 1801.06146, section 3.2; Clark et al. 2020, arXiv 2003.10555.
+    Each lower layer has ``decay`` times the factor of the layer above; a decay of 1 returns no factors. A layer is a
+    child of a ``Sequential`` or ``ModuleList`` that holds no other such container directly, in the model's order.
+    Modules before, between and after these containers are layers too. A norm belongs to the layer before it. In a model
+    without containers the direct children are the layers. Sources: Howard & Ruder 2018, arXiv 1801.06146, section 3.2;
+    Clark et al. 2020, arXiv 2003.10555.
     """
     if decay == 1.0:
         return {}
@@ -114,17 +130,17 @@ def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
 
 
 def _blocks(module: nn.Module, path: str, inside: bool) -> Iterator[str]:
-    """The name prefixes of the layers below a module; ``inside``: it is a container, whose children are layers."""
+    """Yield the name prefixes of the layers below a module; ``inside``: the module's own children are layers."""
     for name, child in module.named_children():
         if not _holds(child):
             continue
-        here = f"{path}{name}."
+        prefix = f"{path}{name}."
         if _is_container(child):
-            yield from _blocks(child, here, True)
+            yield from _blocks(child, prefix, True)
         elif inside:
-            yield here
+            yield prefix
         elif any(_is_container(inner) for inner in child.modules()):
-            yield from _blocks(child, here, False)
+            yield from _blocks(child, prefix, False)
 
 
 def _is_container(module: nn.Module) -> bool:
@@ -136,18 +152,18 @@ def _holds(module: nn.Module) -> bool:
 
 
 def folded(names: Sequence[str]) -> str:
-    """Return parameter names with the indices of repeated layers gathered.
+    """Return parameter names as one text, with the indices of repeated layers written as ranges.
 
     >>> folded(["blocks.0.norm.weight", "blocks.1.norm.weight", "blocks.2.norm.weight", "head.weight"])
     'blocks.[0-2].norm.weight, head.weight'
     """
-    found: dict[str, list[tuple[int, ...]]] = {}
+    shapes: dict[str, list[tuple[int, ...]]] = {}
     for name in names:
         parts = name.split(".")
-        found.setdefault(".".join("*" if part.isdigit() else part for part in parts), []).append(
+        shapes.setdefault(".".join("*" if part.isdigit() else part for part in parts), []).append(
             tuple(int(part) for part in parts if part.isdigit())
         )
-    return ", ".join(_gathered(shape, indices) for shape, indices in found.items())
+    return ", ".join(_gathered(shape, indices) for shape, indices in shapes.items())
 
 
 def _gathered(shape: str, indices: Sequence[tuple[int, ...]]) -> str:
@@ -160,20 +176,24 @@ def _gathered(shape: str, indices: Sequence[tuple[int, ...]]) -> str:
 
 
 def check_patterns(names: Sequence[str], training: Mapping[str, Scalar], model: str) -> None:
-    """Refuse a pattern that matches no parameter of a model.
+    """Refuse training options with a pattern that matches no parameter.
+
+    Args:
+        names: the model's parameter names.
+        training: the training options.
+        model: what the error message calls the model.
 
     Raises:
-        WorkloadError: there is one.
+        WorkloadError: a pattern matches no parameter.
     """
     for key in training:
-        found = pattern_of(key)
-        if found is not None and not any(fnmatchcase(name, found[1]) for name in names):
-            place, what = Place(f"training {key!r}"), f"matches no parameter of {model}"
-            there = folded(names)
-            shown = there if len(there) <= _MOST_LETTERS else f"{there[:_MOST_LETTERS]}..."
-            raise WorkloadError(
-                wrong(place, what, f"a glob on its names: {shown}", "Mend the pattern, or leave it out.")
-            )
+        pattern = pattern_of(key)
+        if pattern is not None and not any(fnmatchcase(name, pattern[1]) for name in names):
+            known = folded(names)
+            shown = known if len(known) <= _SHOWN_CHARACTERS else f"{known[:_SHOWN_CHARACTERS]}..."
+            expected, todo = f"a glob on its names: {shown}", "Correct the pattern, or leave it out."
+            place = Place(f"training {key!r}")
+            raise WorkloadError(wrong(place, f"matches no parameter of {model}", expected, todo))
 
 
 def _spared(model: nn.Module, trained: Mapping[str, nn.Parameter], rule: str) -> set[str]:

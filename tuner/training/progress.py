@@ -1,18 +1,28 @@
-"""How far a run is: the live counterpart of a ``RunResult``; it trains nothing and writes nothing."""
+"""How far a run has come, and a stopwatch that counts its seconds; the frozen record is ``core.records.RunResult``."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 from tuner.core.records import Measurement, Outcome, RunResult
 
 
 @dataclass(slots=True)
 class Progress:
-    """Steps done, seconds spent on training and on evaluation, and what was measured so far."""
+    """A run in training: what its ``RunResult`` is made from when it ends.
+
+    Attributes:
+        step: optimizer steps done.
+        train_seconds: spent on training, over all attempts.
+        eval_seconds: spent on evaluation, over all attempts.
+        resumed_at: the step at which this attempt began; 0 without a checkpoint.
+        measurements: on the validation split, oldest first.
+        tests: metrics on the test split by name.
+    """
 
     step: int = 0
     train_seconds: float = 0.0
@@ -22,13 +32,16 @@ class Progress:
     tests: dict[str, float] = field(default_factory=dict)
 
     def measure(self, values: Mapping[str, float]) -> Measurement:
-        """Note finite values at the current step; one that is not finite is left out, for nothing can store it."""
+        """Add a measurement at the current step and return it.
+
+        Values that are not finite are left out, because no storage takes them.
+        """
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         self.measurements.append(Measurement(self.step, finite, self.train_seconds, self.eval_seconds))
         return self.measurements[-1]
 
     def ended(self, outcome: Outcome, reason: str = "", value: float | None = None, traceback: str = "") -> RunResult:
-        """Freeze into a result."""
+        """Return the result of a run that ends now."""
         return RunResult(
             outcome=outcome,
             value=value,
@@ -53,8 +66,33 @@ class Progress:
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``to_state`` returned, and note where this attempt began."""
+        """Continue from what ``to_state`` returned, and note the step at which this attempt began."""
         self.step = self.resumed_at = state["step"]
         self.train_seconds, self.eval_seconds = state["train_seconds"], state["eval_seconds"]
         self.measurements = [Measurement.from_row(row) for row in state["measurements"]]
         self.tests = dict(state["tests"])
+
+
+@final
+class Stopwatch:
+    """Adds the seconds since its last reading to a progress, as training or as evaluation."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._last = time.perf_counter()
+
+    def training(self) -> None:
+        """Count the time since the last reading as training."""
+        self._progress.train_seconds += self._lap()
+
+    def evaluation(self) -> None:
+        """Count the time since the last reading as evaluation."""
+        self._progress.eval_seconds += self._lap()
+
+    def restart(self) -> None:
+        """Count the time since the last reading as neither."""
+        self._last = time.perf_counter()
+
+    def _lap(self) -> float:
+        last, self._last = self._last, time.perf_counter()
+        return self._last - last

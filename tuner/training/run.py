@@ -1,4 +1,4 @@
-"""The one entry for executors: a run in, its measurements and its result out; where it runs is theirs to choose."""
+"""Train one assigned run: the only function that executors call. Where it runs is the executor's choice."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ _MACHINERY = frozenset(str(Path(__file__).parent / name) for name in ("run.py", 
 def train(
     assignment: Assignment, workload: Workload | Function | None = None
 ) -> Generator[Measurement, None, RunResult]:
-    """Train one run; yield its measurements and return how it ended, whatever the user's code does.
+    """Train one run; yield its measurements and return its result.
 
-    ``workload``, an instance or a function, is loaded from the spec unless it is given. An exception becomes
-    the outcome *failed* with its traceback; ``KeyboardInterrupt``, ``SystemExit`` and the closing of the
-    generator pass through.
+    An exception, in the user's code or ours, becomes the outcome *failed* with its traceback. ``KeyboardInterrupt``,
+    ``SystemExit`` and the closing of the generator pass through.
+
+    Args:
+        assignment: the run, and where its checkpoints are.
+        workload: an instance of ``Workload``, or a function of one argument; None imports what the spec names.
     """
     started, progress = time.time(), Progress()
     try:
@@ -46,7 +49,7 @@ def train(
 
 
 def warm_up() -> None:
-    """Pay now for what the first run of a process would pay: torch's first optimizer imports a compiler (1 s)."""
+    """Make a first optimizer step, so that the first run is not slowed down: torch imports a compiler for it (1 s)."""
     weight = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.SGD([weight], lr=0.0)
     weight.sum().backward()  # type: ignore[no-untyped-call]
@@ -54,7 +57,7 @@ def warm_up() -> None:
 
 
 def _reason(error: Exception, step: int) -> str:
-    """One line on what went wrong."""
+    """Return one line that says what went wrong."""
     if isinstance(error, torch.OutOfMemoryError):
         return (
             f"the GPU ran out of memory after step {step}; use a smaller batch or model, or put fewer runs on a GPU "
@@ -68,7 +71,7 @@ def _reason(error: Exception, step: int) -> str:
 
 
 def _traceback(error: Exception) -> str:
-    """The traceback as text, without the frames of this package that lead to the user's code."""
+    """Return the traceback as text, without the frames of this package that lead to the user's code."""
     frame: TracebackType | None = error.__traceback__
     while frame is not None and frame.tb_next is not None and frame.tb_frame.f_code.co_filename in _MACHINERY:
         frame = frame.tb_next

@@ -1,4 +1,4 @@
-"""The class that users derive from: it owns model, data, loss and metric, not optimizer and schedule."""
+"""``Workload``, the class that users derive from. It owns model, data, loss and metric, not optimizer and schedule."""
 
 from __future__ import annotations
 
@@ -18,26 +18,32 @@ from tuner.training.environment import autocast, seed_everything
 from tuner.training.optimizers import Bundle, build
 
 Batch: TypeAlias = Any
-"""Whatever ``train_batches`` yields and ``loss`` takes: a tensor, or a nest of tuples, lists and dicts of them."""
-
+"""What ``train_batches`` yields and ``loss`` takes: a tensor, or nested tuples, lists and dicts of tensors."""
 
 SETUP_SEED = 0
+"""The seed of the generators before ``setup``, the same for all runs."""
 
 
 class Workload(ABC):
     """What is trained: model, batches, loss, metric. Override the abstract methods, and ``loss`` or ``train_step``.
 
-    One instance serves many runs in a process, so nothing of a single run belongs on ``self``. ``metric``
-    names one of the values that ``evaluate`` returns and ``direction`` is ``maximize`` or ``minimize``.
-    Evaluations come every ``eval_every_steps`` steps (None: at each end of an epoch), and always at the horizon.
-    ``has_test`` says that ``evaluate`` knows the split ``test``; without it no test result is ever asked for.
-    ``horizon``, ``{"epochs": 30}`` or ``{"steps": 5000}``, is how long a study trains that does not say it.
+    One instance serves many runs in a process, so keep nothing of a single run on ``self``.
 
-    ``training`` holds the training options that a study takes for granted if it does not say them, as in
-    ``{"clip_norm": 1.0}`` (see :mod:`tuner.catalog.training_options`; ``recipe``, its earlier name, is read too). A
-    workload that can train with other batch sizes gives ``batch_size`` a value on the class and reads
-    ``self.batch_size`` (``steps_per_epoch`` too); so with ``label_smoothing``. Both are set before each run; None
-    refuses to have them set. ``device`` and ``precision`` are set before ``setup``.
+    Attributes:
+        metric: the study's metric, one of the names that ``evaluate`` returns.
+        direction: ``maximize`` or ``minimize``.
+        training: the training options that a study uses if it does not set them, as in ``{"clip_norm": 1.0}`` (see
+            :mod:`tuner.catalog.training_options`). Its earlier name, ``recipe``, is read too.
+        batch_size: examples of a batch. Give it a value on the class if the workload can train with other batch sizes,
+            and read ``self.batch_size``, in ``steps_per_epoch`` too: the loop sets it before each run. With None a
+            study cannot set it.
+        label_smoothing: share of the target that is spread over all classes; set and read like ``batch_size``.
+        eval_every_steps: optimizer steps between evaluations; None evaluates at the end of each epoch. The last
+            evaluation is always at the horizon.
+        has_test: whether ``evaluate`` takes the split ``test``. Without it a study has no test result.
+        horizon: ``{"epochs": 30}`` or ``{"steps": 5000}``, how long a study trains that does not say it.
+        device: where to train; the loop sets it before ``setup``.
+        precision: ``float32``, ``bfloat16`` or ``float16``; the loop sets it before ``setup``.
     """
 
     metric: str = ""
@@ -54,40 +60,51 @@ class Workload(ABC):
     _own: tuple[int | None, float | None] | None = None
 
     def setup(self) -> None:  # noqa: B027 (overriding it is optional)
-        """Load the data, once per process and device, before the first run.
+        """Load the data to ``device``. It is called once per process and device, before the first run.
 
-        The generators are seeded the same way every time, so that all workers split the data alike.
+        The generators have the same seed in each call, so that all workers split the data alike.
         """
 
     @property
     @abstractmethod
     def steps_per_epoch(self) -> int:
-        """How many batches an epoch has."""
+        """The number of batches in an epoch, at least 1."""
 
     @abstractmethod
     def model(self, seed: int) -> nn.Module:
-        """Return a fresh model. The generators of Python, numpy and torch are already seeded."""
+        """Return a newly initialised model. The generators of Python, numpy and torch are already seeded."""
 
     @abstractmethod
     def train_batches(self, epoch: int, seed: int) -> Iterable[Batch]:
-        """Return the batches of an epoch (from 0): at least ``steps_per_epoch``, a function of epoch and seed alone."""
+        """Return the batches of an epoch, counted from 0: at least ``steps_per_epoch`` batches.
+
+        They depend on epoch and seed alone, so that a run that was killed can continue inside an epoch.
+        """
 
     @abstractmethod
     def evaluate(self, model: nn.Module, split: str) -> Mapping[str, float]:
-        """Return the metrics on ``validation`` or ``test``. The model is in eval mode and gradients are off."""
+        """Return the metrics on ``validation`` or ``test`` by name. The model is in eval mode and gradients are off."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the scalar training loss of a batch that is already on ``device``."""
-        raise NotImplementedError(f"{type(self).__name__} overrides neither loss nor train_step")
+        """Return the training loss of a batch, a scalar tensor. The batch is already on ``device``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} overrides neither loss nor train_step; expected one of the two"
+        )
 
     def optimizer(self, setting: Setting, model: nn.Module, horizon: int) -> Bundle:
-        """Build the optimizers for so many steps; override it where parts need their own (a GAN's two networks)."""
+        """Build the run's optimizers. Override it where parts of the model need their own, as a GAN's two networks do.
+
+        Args:
+            setting: optimizer family, hyperparameters and training options.
+            model: what ``model`` returned, on ``device``.
+            horizon: the run's length in optimizer steps.
+        """
         return build(setting, model, horizon, self.device)
 
     def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:
-        """Train on one batch and return the training loss, detached. The schedule is already applied.
+        """Train on one batch and return its loss, a detached scalar. The schedule is already applied.
 
-        The bundle accumulates, scales and clips; with ``accumulation: 4`` every fourth call updates the model.
+        The bundle accumulates, scales and clips gradients: with ``accumulation: 4`` each fourth call updates the model.
         """
         bundle.zero_grad()
         with self.autocast():
@@ -97,19 +114,19 @@ class Workload(ABC):
         return loss.detach()
 
     def calibrate(self, model: nn.Module, batch: Batch) -> None:
-        """Run the model forward on a batch, for BatchNorm's statistics under averaged weights; by default its loss.
+        """Run the model forward on a training batch, so that BatchNorm gets statistics that fit averaged weights.
 
-        Override it where there is no ``loss``.
+        By default it computes the loss. Override it if the workload has no ``loss``.
         """
         with self.autocast():
             self.loss(model, batch)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context in which forward passes belong, for the run's precision."""
+        """Return the context for forward passes in the run's precision."""
         return autocast(self.device, self.precision)
 
     def to_device(self, batch: Batch) -> Batch:
-        """Return the batch with every tensor in it on ``device``; the loop calls it before ``train_step``."""
+        """Return the batch with all its tensors on ``device``. The loop calls it before ``train_step``."""
         if isinstance(batch, Tensor):
             return batch.to(self.device, non_blocking=True)
         if isinstance(batch, Mapping):
@@ -121,10 +138,10 @@ class Workload(ABC):
         return batch
 
     def place(self, device: torch.device, training: Mapping[str, Scalar]) -> None:
-        """Take device and training options of the next run, and set up if this device was not yet. For the loop.
+        """Set device and training options of the next run, and call ``setup`` if the device is new. For the loop.
 
         Raises:
-            WorkloadError: the training options set a batch size or a label smoothing that this workload does not take.
+            WorkloadError: the options set a batch size or a label smoothing, and the workload does not take it.
         """
         values = complete(training)
         self._own = size, smoothing = self.own
@@ -145,12 +162,12 @@ class Workload(ABC):
 
     @property
     def own(self) -> tuple[int | None, float | None]:
-        """Batch size and label smoothing of its own, whatever the last run had set. For the loop."""
+        """The class's batch size and label smoothing, whatever the last run had set. For the loop."""
         return self._own or (self.batch_size, self.label_smoothing)
 
     @property
     def granted(self) -> dict[str, Scalar]:
-        """The training options that it takes for granted, batch size and label smoothing of its own included."""
+        """The training options of a study that sets none: the class's own, with its batch size and label smoothing."""
         size, smoothing = self.own
         own: dict[str, Scalar] = {} if size is None else {"batch_size": size, "batch_reference": size}
         own |= {} if smoothing is None else {"label_smoothing": smoothing}
@@ -158,7 +175,7 @@ class Workload(ABC):
 
     @property
     def _stated(self) -> Mapping[str, Scalar]:
-        """The training options that the class states, under the name of now or the earlier one."""
+        """The training options that the class states as ``training``, or by their earlier name as ``recipe``."""
         earlier: Mapping[str, Scalar] = getattr(self, "recipe", {})
         if earlier and self.training:
             place = Place(f"workload {type(self).__name__}")
@@ -172,10 +189,20 @@ class Workload(ABC):
 
 
 def shuffled(size: int, batch_size: int, epoch: int, seed: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-    """Yield the index batches of an epoch (int64, ``[batch_size]``); an incomplete last one is dropped.
+    """Yield an epoch's examples in random order, as indices of one batch each; an incomplete last batch is dropped.
 
-    The order is a function of ``(seed, epoch)`` and draws from no global generator. It goes to ``device`` once: indices
-    on the CPU would make every step wait for a GPU.
+    The order depends on seed and epoch alone and uses no global generator. It is copied to ``device`` once, because
+    indices on the CPU would make each step wait for a GPU.
+
+    Args:
+        size: number of examples.
+        batch_size: examples of a batch.
+        epoch: counted from 0.
+        seed: the run's seed.
+        device: where the indices are needed.
+
+    Yields:
+        int64 ``[batch_size]``, indices from 0 to ``size - 1``.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
     order = torch.randperm(size, generator=generator).to(device)

@@ -1,4 +1,4 @@
-"""A small decoder-only Transformer on the English that every CPython carries, character by character."""
+"""A workload: a small decoder-only Transformer that models the text of Python's own manual by characters."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from tuner.core.values import Scalar, derive_seed
 from tuner.training.workloads.base import Batch, Workload
 
 CONTEXT = 64
+"""Characters of a window."""
 WINDOWS_PER_EPOCH = 3200
-"""An epoch is so many random windows (a hundred batches of 32), not a pass over the text."""
+"""Random windows in an epoch (100 batches of 32); an epoch is not a pass over the text."""
 EVALUATION_WINDOWS = 128
+"""Windows of an evaluation, at fixed places."""
 
 
 class CharTransformer(Workload):
-    """The text of ``pydoc_data.topics``: the first 90 % for training, then 5 % each for validation and test.
+    """Predict the next character of ``pydoc_data.topics``: 90 % to train, then 5 % each for validation and test.
 
-    Values compare within one Python version only: the text is the language reference, which changes with
-    every release (465,000 characters, 103 kinds of them, in Python 3.11). ``loss`` is the cross-entropy in
-    nats per character on 128 fixed windows; uniform guessing over 103 characters has 4.63.
+    ``loss`` is the cross-entropy in nats per character on 128 fixed windows; uniform guessing over 103 characters has
+    4.63. Compare values within one Python version only: the text is the language reference, which changes with each
+    release (465,000 characters, 103 different ones, in Python 3.11).
 
     Args:
         width: of the residual stream; a multiple of ``heads``.
-        layers: how many blocks.
+        layers: number of blocks.
         heads: of each attention.
         dropout: share of each block's output that is dropped.
         eval_every_steps: as in ``Workload``.
@@ -68,7 +70,7 @@ class CharTransformer(Workload):
         generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
         count = self.steps_per_epoch * self.batch_size
         starts = torch.randint(len(codes) - CONTEXT, (count, 1), generator=generator)
-        places = (starts + torch.arange(CONTEXT + 1)).to(codes.device)  # once an epoch: a GPU would be waited for
+        places = (starts + torch.arange(CONTEXT + 1)).to(codes.device)  # once an epoch: each copy waits for the GPU
         for first in range(0, count, self.batch_size):
             windows = codes[places[first : first + self.batch_size]]
             yield windows[:, :-1], windows[:, 1:]
@@ -85,7 +87,7 @@ class CharTransformer(Workload):
 
 
 class _Decoder(nn.Module):
-    """Token and position embeddings, pre-norm blocks (Radford et al. 2019), a head that is not tied."""
+    """Token and position embeddings, pre-norm blocks (Radford et al. 2019), a head with weights of its own."""
 
     def __init__(self, vocabulary: int, width: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -105,7 +107,7 @@ class _Decoder(nn.Module):
 
 
 class _Block(nn.Module):
-    """Causal self-attention and an MLP of four times the width, each added to its normalised input's source."""
+    """Causal self-attention and an MLP of four times the width, each on normalised input, added to the residual."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

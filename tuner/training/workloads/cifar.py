@@ -1,4 +1,4 @@
-"""ResNet-18 on CIFAR-10 from a local folder; it reads the files that are there and downloads none."""
+"""A workload: ResNet-18 on CIFAR-10, read from a local folder. It downloads nothing."""
 
 from __future__ import annotations
 
@@ -18,37 +18,43 @@ from tuner.core.values import derive_seed
 from tuner.training.workloads.base import Batch, Workload, shuffled
 
 VARIABLE = "TUNER_CIFAR10"
+"""The environment variable that names the folder, where the option ``folder`` does not."""
 ARCHIVE_FOLDER = "cifar-10-batches-py"
 TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_FILE = "test_batch"
 CLASSES = 10
 TRAIN = 45_000
+"""Training images; another 5,000 of the training files are for validation."""
 HELD_OUT = 10
-"""One in so many images of each class is for validation."""
+"""One in 10 images of each class in the training files is for validation."""
 PAD = 4
+"""Pixels of padding on each side, before a training image is cropped at random."""
 EVALUATION_BATCH = 1000
 MEAN = (0.4914, 0.4822, 0.4465)
 DEVIATION = (0.2470, 0.2435, 0.2616)
-"""Of red, green and blue over the official training images; white is 1."""
+"""Mean and standard deviation of red, green and blue over the official training images; white is 1."""
 
 Images: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Pixels ``[n, 3, 32, 32]`` and labels ``[n]``."""
 
 
 class CifarResNet(Workload):
-    """Ten kinds of things on 32 x 32 colour images: 45,000 for training, 5,000 validation, 10,000 test.
+    """Classify colour images of 32 x 32 pixels into ten classes: 45,000 to train, 5,000 validation, 10,000 test.
 
-    The validation images are a tenth of each class of the five training files, always the same; the test images are
-    those of ``test_batch``. Training images are padded by 4 pixels, cropped at random and mirrored half of the
-    time (He et al. 2016, section 4.2), drawn anew in each epoch. ``accuracy`` is a share in [0, 1], ``loss`` the
-    mean cross-entropy in nats, without label smoothing. An epoch is a pass over the training images: 351 steps at
-    the batch size of 128. It is meant for a GPU: on one CPU core a step takes 10 s at the width of 64.
+    The validation images are a fixed tenth of each class of the five training files; the test images are those of
+    ``test_batch``. In each epoch training images are padded by 4 pixels, cropped at random and mirrored with
+    probability 0.5 (He et al. 2016, section 4.2). ``accuracy`` is a share in [0, 1], ``loss`` the mean cross-entropy in
+    nats, without label smoothing. An epoch is a pass over the training images: 351 steps at the batch size of 128. Use
+    a GPU: on one CPU core a step takes 10 s at the width of 64.
 
     Args:
-        folder: where the files of CIFAR-10's python version are; if empty, the environment variable TUNER_CIFAR10
-            says it. Each worker looks for itself, so name an absolute path that all nodes have.
+        folder: holds the files of CIFAR-10's python version; if empty, the environment variable TUNER_CIFAR10 names
+            the folder. Each worker reads it, so give an absolute path that all nodes have.
         width: channels of the first stage; the last has eight times as many. 64 is ResNet-18: 11.2 million parameters.
-        limit: train on at most so many images, as evenly spread over the classes as can be.
+        limit: the largest number of training images, spread as evenly over the classes as possible; None uses all.
+
+    Raises:
+        ValueError: ``limit`` is less than 1.
     """
 
     metric = "accuracy"
@@ -92,13 +98,13 @@ class CifarResNet(Workload):
         generator = torch.Generator().manual_seed(derive_seed(seed, epoch, "augmentation"))
         shifts = torch.randint(2 * PAD + 1, (len(x), 2), generator=generator)
         mirrored = torch.rand(len(x), generator=generator) < 0.5
-        # One copy an epoch: an index that comes from the CPU would make every step wait for the GPU.
+        # One copy in an epoch: indices on the CPU would make each step wait for the GPU.
         order = torch.cat(list(shuffled(len(x), self.batch_size, epoch, seed, x.device)))
         shifts, mirrored = shifts.to(x.device), mirrored.to(x.device)
         for start in range(0, len(order), self.batch_size):
-            now = slice(start, start + self.batch_size)
-            chosen = order[now]
-            yield augmented(self._normalised(x[chosen]), shifts[now], mirrored[now]), y[chosen]
+            batch = slice(start, start + self.batch_size)
+            chosen = order[batch]
+            yield augmented(self._normalised(x[chosen]), shifts[batch], mirrored[batch]), y[chosen]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
@@ -119,12 +125,15 @@ class CifarResNet(Workload):
 
 
 def augmented(images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
-    """Return each image cut from its zero-padded self at its place, mirrored where asked; all on one device.
+    """Return images that are padded with zeros, cropped at given places, and mirrored where asked.
 
     Args:
-        images: ``[n, channels, height, width]``, normalised, so that zero is the mean colour.
-        shifts: int64 ``[n, 2]``, rows and columns, from 0 to 8; 4 leaves the image where it is.
-        mirrored: bool ``[n]``; left and right change places.
+        images: float ``[n, channels, height, width]``, normalised, so that zero is the mean colour.
+        shifts: int64 ``[n, 2]``, top row and left column of the crop, from 0 to 8; 4 leaves the image in its place.
+        mirrored: bool ``[n]``; where True, left and right are exchanged.
+
+    Returns:
+        The images, of the same shape and on the same device; all three arguments are on it.
     """
     count, channels, height, width = images.shape
     padded = nn.functional.pad(images, (PAD, PAD, PAD, PAD))
@@ -140,7 +149,10 @@ def augmented(images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
 
 
 def find(folder: str) -> Path:
-    """Return the folder that holds the six files: the one given, or the archive's own folder inside it.
+    """Return the folder that holds the six files: the given folder, or the archive's own folder inside it.
+
+    Args:
+        folder: the folder; if empty, the environment variable TUNER_CIFAR10 names it.
 
     Raises:
         WorkloadError: no folder is named, or files are missing.
@@ -151,7 +163,7 @@ def find(folder: str) -> Path:
     )
     todo = (
         "Unpack cifar-10-python.tar.gz (170 MB, from www.cs.toronto.edu/~kriz/cifar.html) on every node, and name its "
-        f"folder {ARCHIVE_FOLDER}, or the one around it, by the option folder or by {VARIABLE}; nothing is downloaded."
+        f"folder {ARCHIVE_FOLDER}, or the folder around it, in the option folder or in {VARIABLE}."
     )
     if not given:
         raise WorkloadError(wrong(place, f"has no option folder, and {VARIABLE} is not set", expected, todo))
@@ -166,10 +178,10 @@ def find(folder: str) -> Path:
 
 
 def read(path: Path) -> Images:
-    """Return the images of one official file: uint8 ``[n, 3, 32, 32]``, in red, green, blue, and their labels.
+    """Return the images of an official file, uint8 ``[n, 3, 32, 32]`` in red, green, blue, and labels, int64 ``[n]``.
 
     Raises:
-        WorkloadError: it is not such a file.
+        WorkloadError: the file cannot be read, or holds something else.
     """
     try:
         with path.open("rb") as file:
@@ -178,20 +190,20 @@ def read(path: Path) -> Images:
         found = f"holds pixels {pixels.dtype} {list(pixels.shape)} and labels {list(labels.shape)}"
         fits = pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3072) and labels.ndim == 1
         fits = fits and labels.min() >= 0 and labels.max() < CLASSES
-    except Exception as error:  # a damaged pickle can raise anything
+    except Exception as error:  # a damaged pickle can raise any exception
         found, fits = f"cannot be read ({type(error).__name__}: {error})", False
     if not fits:
         expected = "a pickled dict of 'data', uint8 [10000, 3072], and 'labels', 10,000 numbers from 0 to 9"
-        raise WorkloadError(wrong(Place(str(path)), found, expected, "Unpack the archive anew."))
+        raise WorkloadError(wrong(Place(str(path)), found, expected, "Unpack the archive again."))
     return pixels.reshape(-1, 3, 32, 32), labels
 
 
 def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows for training and for validation: a tenth of each class, the same ones every time.
+    """Return the rows for training and for validation, int64 each: always the same tenth of each class for validation.
 
-    Any head of the training rows has as many of each class as can be.
+    The training rows are ordered such that the first k, for any k, have the classes as evenly as possible.
     """
-    rng = np.random.RandomState(0)  # the legacy generator: numpy promises never to change what it draws
+    rng = np.random.RandomState(0)  # numpy promises that the legacy generator's numbers never change
     train: list[tuple[int, int, int]] = []
     validation: list[int] = []
     for kind in range(CLASSES):
@@ -203,18 +215,18 @@ def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 
 class _Arrays(pickle.Unpickler):
-    """Knows numpy's arrays and plain data only: the files come from outside, and a pickle can name any function."""
+    """Loads numpy arrays and plain data only, because a pickle from outside can call any function that it names."""
 
-    _KNOWN: Mapping[tuple[str, str], Any] = {
+    _ALLOWED: Mapping[tuple[str, str], Any] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
         **{(f"numpy.{core}.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0] for core in ("core", "_core")},
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._KNOWN:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only numpy arrays are let in")
-        return self._KNOWN[module, name]
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}; expected only numpy arrays")
+        return self._ALLOWED[module, name]
 
 
 class _ResNet(nn.Module):
@@ -240,7 +252,7 @@ class _ResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two normalised 3 x 3 convolutions beside a shortcut that is projected where the shape changes."""
+    """Two normalised 3 x 3 convolutions and a shortcut, which is projected where the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A BatchNorm CNN on scikit-learn's handwritten digits (8 x 8 pixels); the data comes with the package."""
+"""A workload: a CNN with BatchNorm on scikit-learn's handwritten digits (8 x 8 pixels), which need no download."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ VALIDATION = 600
 
 
 class DigitsCNN(Workload):
-    """Ten classes, 600 training, 600 validation and 597 test images; the splits are stratified and fixed.
+    """Classify digits into ten classes: 600 training, 600 validation and 597 test images, in fixed stratified splits.
 
-    ``accuracy`` is a share in [0, 1]; ``loss`` the mean cross-entropy in nats, without label smoothing. The
-    training set is small so that settings can be told apart: with all of the data most of them reach 99 %.
+    ``accuracy`` is a share in [0, 1]; ``loss`` is the mean cross-entropy in nats, without label smoothing. The training
+    set is small so that settings differ: with all of the data most of them reach 99 %.
 
     Args:
         width: channels of the first convolution; the second has twice as many.
@@ -41,15 +41,16 @@ class DigitsCNN(Workload):
 
         digits = load_digits()
         images, labels = digits.images, digits.target
-        images, rest, labels, other = train_test_split(
+        train_x, rest_x, train_y, rest_y = train_test_split(
             images, labels, train_size=TRAIN, stratify=labels, random_state=0
         )
-        validation, test, known, unknown = train_test_split(
-            rest, other, train_size=VALIDATION, stratify=other, random_state=0
+        validation_x, test_x, validation_y, test_y = train_test_split(
+            rest_x, rest_y, train_size=VALIDATION, stratify=rest_y, random_state=0
         )
-        mean, deviation = float(images.mean()), float(images.std())
+        mean, deviation = float(train_x.mean()), float(train_x.std())
+        splits = {"train": (train_x, train_y), "validation": (validation_x, validation_y), "test": (test_x, test_y)}
         self.data: dict[str, tuple[Tensor, Tensor]] = {}
-        for split, x, y in (("train", images, labels), ("validation", validation, known), ("test", test, unknown)):
+        for split, (x, y) in splits.items():
             pixels = torch.tensor((x - mean) / deviation, dtype=torch.float32).unsqueeze(1)
             self.data[split] = pixels.to(self.device), torch.tensor(y, dtype=torch.int64, device=self.device)
 

@@ -1,4 +1,4 @@
-"""A small GAN on scikit-learn's digits: two networks, two optimizers, and a measured distance to real digits."""
+"""A workload: a small GAN on scikit-learn's digits, with two networks, two optimizers and a distance to real digits."""
 
 from __future__ import annotations
 
@@ -16,37 +16,39 @@ TRAIN, VALIDATION = 1000, 400
 PIXELS = 64
 LATENT = 32
 SAMPLES = 2000
-"""So many digits are generated for each evaluation, always from the same latent vectors."""
+"""Digits that are generated for each evaluation, always from the same latent vectors."""
 FEATURES = 32
+"""Length of the classifier's feature vector, in which generated and real digits are compared."""
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
 class DigitsGAN(Workload):
-    """Generate handwritten digits (8 x 8 pixels): 1,000 to train on; 400 and 397 to compare with, never trained on.
+    """Generate handwritten digits of 8 x 8 pixels: 1,000 real ones to train on, 400 and 397 to compare with.
 
-    The non-saturating loss (Goodfellow et al. 2014, section 3) with the R1 penalty (Mescheder et al. 2018, section
-    4.1) on the discriminator's slope at real digits: without it gradient descent can circle the equilibrium for ever.
-    Spectral normalisation would do too, but makes the loss blind to the scale of the discriminator's weights, which
-    changes what learning rate and weight decay mean there. Each setting is used for both networks.
+    The loss is the non-saturating one (Goodfellow et al. 2014, section 3), with the R1 penalty on the discriminator's
+    gradient at real digits (Mescheder et al. 2018, section 4.1): without it gradient descent can circle the equilibrium
+    for ever. Spectral normalisation would prevent that too, but it makes the loss independent of the scale of the
+    discriminator's weights, which changes what learning rate and weight decay mean there. Both networks use the same
+    setting.
 
     ``mmd`` is the squared maximum mean discrepancy between 2,000 generated and the held-out digits, unbiased, with
-    the cubic polynomial kernel (the kernel Inception distance of Binkowski et al. 2018), on the 32
-    features of a small classifier that ``setup`` trains on the training digits, the same in every process. On the
-    validation split, other real digits have -0.01 (below zero, as stratified samples are more alike than random
-    ones), digits without eights and nines 0.03, Gaussian noise with the digits' mean and covariance 0.11, only
-    zeros and ones 0.47, uniform noise 1.7, one digit over and over 1.8. Other latent vectors change a value of
-    0.04 by 0.006 (one standard deviation). A generator that copies training digits is not found out.
+    the cubic polynomial kernel of the kernel Inception distance (Binkowski et al. 2018). It compares 32 features of a
+    small classifier, which ``setup`` trains on the training digits, the same in every process. Some values on the
+    validation split: other real digits -0.01 (below zero, because stratified samples are more alike than random ones),
+    digits without eights and nines 0.03, Gaussian noise with the digits' mean and covariance 0.11, only zeros and ones
+    0.47, uniform noise 1.7, one digit repeated 1.8. Other latent vectors change a value of 0.04 by 0.006 (one standard
+    deviation). The metric does not detect a generator that copies training digits.
 
-    ``classes`` is how many kinds of digits the classifier sees in what is generated: the exponential of the
-    entropy of their shares, from 1 to 10.
+    ``classes`` is the effective number of classes that the classifier sees in the generated digits: the exponential of
+    the entropy of their shares, from 1 to 10.
 
-    An epoch is a pass over the training digits: 15 steps at the batch size of 64, each of which trains the
-    discriminator once and the generator once. A run of the default horizon, 600 steps, takes 5 s on one core,
-    setup 2 s once per process.
+    An epoch is a pass over the training digits: 15 steps at the batch size of 64. Each step trains the discriminator
+    once and the generator once. A run of the default horizon, 600 steps, takes 5 s on one core, and setup 2 s once per
+    process.
 
     Args:
         width: units of the two hidden layers of either network.
-        penalty: weight of R1; 0 is none.
+        penalty: weight of the R1 penalty; 0 leaves it out.
         eval_every_steps: as in ``Workload``.
     """
 
@@ -82,40 +84,40 @@ class DigitsGAN(Workload):
         return build(setting, dict(model.named_children()), horizon, self.device)
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
-        """Yield real digits ``[batch, 64]`` and latent vectors for either network's turn, ``[2, batch, 32]``."""
+        """Yield real digits ``[batch, 64]`` and latent vectors ``[2, batch, 32]``: for discriminator and generator."""
         generator = torch.Generator().manual_seed(derive_seed(seed, epoch, "latents"))
         for chosen in shuffled(TRAIN, self.batch_size, epoch, seed, self.device):
             yield self.digits[chosen], torch.randn(2, self.batch_size, LATENT, generator=generator)
 
     def train_step(self, model: nn.Module, batch: Batch, bundle: Bundle) -> Tensor:
-        """Let the discriminator learn, then the generator; return the sum of their losses."""
+        """Train the discriminator, then the generator; return the sum of their losses, a detached scalar."""
         assert isinstance(model, nn.ModuleDict)
         real, (first, second) = batch
         optimizer = bundle[DISCRIMINATOR]
         optimizer.zero_grad()
-        telling_apart = self._telling_apart(model, real, first)
-        optimizer.backward(telling_apart)
+        discriminator_loss = self._discriminator_loss(model, real, first)
+        optimizer.backward(discriminator_loss)
         optimizer.step()
 
         optimizer = bundle[GENERATOR]
         optimizer.zero_grad()
         with self.autocast():
-            fooling = nn.functional.softplus(-model[DISCRIMINATOR](model[GENERATOR](second))).mean()
-        optimizer.backward(fooling)
+            generator_loss = nn.functional.softplus(-model[DISCRIMINATOR](model[GENERATOR](second))).mean()
+        optimizer.backward(generator_loss)
         optimizer.step()
-        return telling_apart.detach() + fooling.detach()
+        return discriminator_loss.detach() + generator_loss.detach()
 
-    def _telling_apart(self, model: nn.ModuleDict, real: Tensor, latents: Tensor) -> Tensor:
+    def _discriminator_loss(self, model: nn.ModuleDict, real: Tensor, latents: Tensor) -> Tensor:
         with self.autocast():
             with torch.no_grad():
                 fake = model[GENERATOR](latents)
             on_real, on_fake = model[DISCRIMINATOR](torch.cat([real, fake])).chunk(2)
             loss = nn.functional.softplus(-on_real).mean() + nn.functional.softplus(on_fake).mean()
         if self.penalty:
-            # Outside of autocast: a slope in half precision can underflow.
+            # Outside of autocast, because a gradient in half precision can underflow.
             point = real.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(model[DISCRIMINATOR](point).sum(), point, create_graph=True)
-            loss = loss + self.penalty / 2 * slope.square().sum(1).mean()
+            (gradient,) = torch.autograd.grad(model[DISCRIMINATOR](point).sum(), point, create_graph=True)
+            loss = loss + self.penalty / 2 * gradient.square().sum(1).mean()
         return loss
 
     def evaluate(self, model: nn.Module, split: str) -> Mapping[str, float]:
@@ -123,7 +125,7 @@ class DigitsGAN(Workload):
         return self.compare(model[GENERATOR](self.latents[split]), split)
 
     def compare(self, images: Tensor, split: str) -> Mapping[str, float]:
-        """Return the metrics of any images, ``[n, 64]`` in [-1, 1], against the real digits of a split."""
+        """Return the metrics of images, ``[n, 64]`` in [-1, 1], compared with the real digits of a split."""
         features = self._features(images.float())
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             kinds = self.classifier.kinds(features)
@@ -154,30 +156,30 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _among(x: Tensor) -> Tensor:
-    """The mean of the kernel over all pairs of two different rows."""
+    """Return the mean of the kernel over all pairs of two different rows."""
     k = _kernel(x, x)
     return (k.sum() - k.diagonal().sum()) / (len(x) * (len(x) - 1))
 
 
 def digits() -> dict[str, tuple[Tensor, Tensor]]:
-    """Return each split's images, float32 ``[n, 64]`` in [-1, 1], and what they show, int64 ``[n]``; stratified."""
+    """Return each stratified split's images, float32 ``[n, 64]`` in [-1, 1], and their digits, int64 ``[n]``."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     x, y = load_digits(return_X_y=True)
-    train, rest, labels, other = train_test_split(x, y, train_size=TRAIN, stratify=y, random_state=0)
-    validation, test, known, unknown = train_test_split(
-        rest, other, train_size=VALIDATION, stratify=other, random_state=0
+    train_x, rest_x, train_y, rest_y = train_test_split(x, y, train_size=TRAIN, stratify=y, random_state=0)
+    validation_x, test_x, validation_y, test_y = train_test_split(
+        rest_x, rest_y, train_size=VALIDATION, stratify=rest_y, random_state=0
     )
-    splits = {"train": (train, labels), "validation": (validation, known), "test": (test, unknown)}
+    splits = {"train": (train_x, train_y), "validation": (validation_x, validation_y), "test": (test_x, test_y)}
     return {
-        split: (torch.tensor(images / 8 - 1, dtype=torch.float32), torch.tensor(shown, dtype=torch.int64))
-        for split, (images, shown) in splits.items()
+        split: (torch.tensor(images / 8 - 1, dtype=torch.float32), torch.tensor(labels, dtype=torch.int64))
+        for split, (images, labels) in splits.items()
     }
 
 
 def _network(inputs: int, width: int, outputs: int, *last: nn.Module) -> nn.Module:
-    """Two hidden layers, and no normalisation, so that no statistics have to be averaged or kept."""
+    """Return two hidden layers without normalisation, so that there are no running statistics to average."""
     return nn.Sequential(
         nn.Linear(inputs, width),
         nn.LeakyReLU(0.2),
@@ -189,7 +191,7 @@ def _network(inputs: int, width: int, outputs: int, *last: nn.Module) -> nn.Modu
 
 
 class _Classifier(nn.Module):
-    """A small CNN that tells digits apart; its output are its last hidden units, of mean square one."""
+    """A small CNN that classifies digits; its output is its last hidden layer, scaled to a mean square of 1."""
 
     scale: Tensor
 
@@ -214,13 +216,13 @@ class _Classifier(nn.Module):
         return features
 
     def kinds(self, features: Tensor) -> Tensor:
-        """From features ``[n, 32]`` to the digits they are taken for, int64 ``[n]``."""
+        """From features ``[n, 32]`` to predicted digits, int64 ``[n]``."""
         kinds: Tensor = self.head(features / self.scale).argmax(1)
         return kinds
 
     @staticmethod
-    def trained(images: Tensor, shown: Tensor) -> _Classifier:
-        """Return one that was trained on the CPU by one thread from a fixed seed, so that all runs share its bits."""
+    def trained(images: Tensor, labels: Tensor) -> _Classifier:
+        """Return a classifier trained on the CPU by one thread from a fixed seed: the same in all runs, bit for bit."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -231,7 +233,7 @@ class _Classifier(nn.Module):
                 for _ in range(300):
                     chosen = torch.randint(len(images), (64,))
                     optimizer.zero_grad()
-                    loss = nn.functional.cross_entropy(net.head(net(images[chosen])), shown[chosen])
+                    loss = nn.functional.cross_entropy(net.head(net(images[chosen])), labels[chosen])
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
         finally:
