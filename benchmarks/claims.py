@@ -1,10 +1,10 @@
-"""Write docs/claims.md: what is often said of optimizers, put to the test as studies of our own.
+"""Write docs/claims.md: common claims about optimizers, each tested by a study.
 
     python benchmarks/claims.py FOLDER        (or: make claims)
 
-The claims are those that a widely read survey of 2021 repeats, with the thirteen optimizers that it compares. Each is
-a study file in benchmarks/claims/ (and examples/seed_2021.yaml); a study that is finished in FOLDER already is read,
-not run again. The rule for each answer is fixed below, before any study runs. Nothing in the page is edited by hand.
+A widely read survey of 2021 repeats the claims, and compares thirteen optimizers. Each claim has a study file in
+benchmarks/claims/ (the last one examples/seed_2021.yaml). A study that is already finished in FOLDER is read, not run
+again. The rule for each answer is fixed below, before any study runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONFIRMED, NOT, OPEN = "confirmed", "not confirmed", "inconclusive"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``kind`` is one of the three; ``text`` says it with figures."""
+    """The answer to a claim: ``kind`` is CONFIRMED, NOT or OPEN, ``text`` a sentence with the figures."""
 
     kind: str
     text: str
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is said, the study file that asks it, and the rule that answers."""
+    """A claim as it is usually said, the study file that tests it, and the rule that gives the answer."""
 
     said: str
     file: str
@@ -111,14 +111,14 @@ what they are for."""
 
 
 def best(evidence: Evidence, arms: Sequence[str]) -> str:
-    """The arm of these with the best mean on fresh seeds."""
+    """Return the arm with the best mean on fresh seeds among ``arms``."""
     sign = 1 if evidence.direction == "maximize" else -1
     rows = [row for row in evidence.arms if row.arm in arms and row.mean is not None]
     return max(rows, key=lambda row: (sign * (row.mean or 0.0), row.arm)).arm
 
 
 def paired(evidence: Evidence, a: str, b: str) -> tuple[Pair, tuple[float | None, float | None, float | None]]:
-    """The pair's row, and its difference a - b with the interval, whichever way the row stands."""
+    """Return the row of a pair, and the difference a - b with its 95 % interval, whichever arm the row names first."""
     row = next(pair for pair in evidence.pairs if {pair.a, pair.b} == {a, b})
     if row.a == a:
         return row, (row.difference, row.ci_low, row.ci_high)
@@ -167,9 +167,9 @@ def main() -> None:
         "# Claims of 2021, put to the test",
         f"Written by `make claims` (`python benchmarks/claims.py FOLDER`) on {time.strftime('%Y-%m-%d')}: a shared\n"
         f"virtual machine with {machine}.\n"
-        "The rule for each answer stood in the script before a study ran. Intervals are those of paired differences\n"
-        "on fresh seeds (95 %); the tests are those of [verdict.md](verdict.md). Seconds are those of a machine that\n"
-        "had other work to do: read no speed here.",
+        "The script fixed the rule for each answer before any study ran. Intervals are 95 % intervals of paired\n"
+        "differences on fresh seeds; [verdict.md](verdict.md) explains the tests. The machine had other work to do, so\n"
+        "the seconds say nothing about speed.",
         markdown.table(("", "what is said", "here"), rows),
         "## How far this goes",
         WHY_LIMITED,

@@ -1,10 +1,10 @@
-"""Bring docs/results.md up to date: the three examples run to their verdicts, then the three speed benchmarks.
+"""Update docs/results.md: run the three examples to their verdicts, then the three speed benchmarks.
 
     python benchmarks/results.py FOLDER [--no-speed]
 
-Studies that are finished in FOLDER already are read, not run again, and so is what a benchmark said before, from
-FOLDER/overhead.txt, side_by_side.txt, training_loop.txt. Sections of other scripts (calibration, rungs, replays) stay
-as they are.
+Studies that are already finished in FOLDER are read, not run again. So is the earlier output of a benchmark
+(FOLDER/overhead.txt, side_by_side.txt, training_loop.txt). Sections of other scripts (calibration, rungs, replays) stay
+unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EXAMPLES = ("digits", "tabular", "chars_transformer")
 
 
 def study(example: str, folder: Path) -> str:
-    """Run one example if it is not finished, and say what came out."""
+    """Run one example unless it is finished; return its section: card, table of arms, number of runs and seconds."""
     name = example.replace("_", "-")
     settings = Settings(storage=f"sqlite:///{folder}/tuner.db", folder=folder / "studies")
     ledger = bootstrap.open_ledger(settings)
@@ -45,13 +45,13 @@ def study(example: str, folder: Path) -> str:
     ledger.close()
     return (
         f"## `tuner run examples/{example}.yaml`\n\n```text\n{card.text(evidence).rstrip()}\n```\n\n"
-        f"{markdown.leaderboard(evidence)}\n\n{len(ended)} runs in {seconds:.0f} s, from the first one's begin to "
-        "the last one's end.\n"
+        f"{markdown.leaderboard(evidence)}\n\n{len(ended)} runs in {seconds:.0f} s, from the start of the first to "
+        "the end of the last.\n"
     )
 
 
 def speed(script: str, folder: Path) -> str:
-    """Run one benchmark, unless FOLDER holds what it said; return that as a section."""
+    """Run one benchmark unless FOLDER has its output; return the output as a section."""
     said = (folder / script).with_suffix(".txt")
     if not said.is_file():
         with said.open("w") as file:
@@ -79,16 +79,16 @@ def main() -> None:
         "Seconds on a shared machine vary; read the ratios. The workloads are tiny: they show that the product works,\n"
         "not which optimizer is better on yours.\n"
     )
-    found = [study(example, folder) for example in EXAMPLES]
+    written = [study(example, folder) for example in EXAMPLES]
     if not given.no_speed:
-        found += [speed(name, folder) for name in ("overhead.py", "side_by_side.py", "training_loop.py")]
-    for text in found:
+        written += [speed(name, folder) for name in ("overhead.py", "side_by_side.py", "training_loop.py")]
+    for text in written:
         sections[text.partition("\n")[0]] = text
     target.write_text("\n".join(text.strip("\n") + "\n" for text in sections.values()))
 
 
 def read_sections(text: str) -> dict[str, str]:
-    """Split a page at its second-level headings; what stands before the first one has the empty heading."""
+    """Split a page at its second-level headings; the part before the first one has the empty heading."""
     sections: dict[str, str] = {"": ""}
     heading = ""
     for line in text.splitlines():
