@@ -27,11 +27,11 @@ from training.helpers import assign, trained
 from tuner.bootstrap import make_executor
 from tuner.catalog import training_options
 from tuner.catalog.families import modern
-from tuner.catalog.schedules import SCHEDULES, kinds
+from tuner.catalog.schedules import SCHEDULES, shapes
 from tuner.catalog.training_options import OWN_OPTIONS, TRAINING_OPTIONS, option
 from tuner.config.documents import parse_yaml
 from tuner.config.space_files import read_space
-from tuner.config.spec import read_spec
+from tuner.config.study_file import read_spec
 from tuner.core.errors import InputError
 from tuner.core.ports import EXECUTORS, Executor, RunSource
 from tuner.core.records import Horizon, Outcome, Setting
@@ -202,7 +202,7 @@ def test_the_optimizer_of_the_page_steps_as_its_formula_says() -> None:
 
 
 def test_the_schedule_of_the_page_and_its_source_are_the_same() -> None:
-    kind = defined(block("A schedule"), kinds)["INVERSE_TIME"]
+    kind = defined(block("A schedule"), shapes)["INVERSE_TIME"]
     lines = defined(block("A schedule", index=1), schedule_code)["_inverse_time"]
     for changes in ({}, *kind.variants):
         values = {p.name: p.default for p in kind.parameters} | changes
