@@ -79,7 +79,7 @@ def test_another_manual_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from pydoc_data.topics import topics
 
     monkeypatch.setitem(topics, "compound", "if while for " * 100)
-    with pytest.raises(WorkloadError, match=r"the manual of Python 3\.\d+ has 1 passages on compound statements"):
+    with pytest.raises(WorkloadError, match=r"the manual of Python 3\.\d+ has 1 passage on compound statements"):
         divided(passages())
     monkeypatch.delitem(topics, "compound")
     with pytest.raises(WorkloadError, match="has no topic 'compound'"):

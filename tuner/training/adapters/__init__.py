@@ -1,4 +1,4 @@
-"""Adapters: a Hugging Face ``Trainer`` or a ``LightningModule`` as the body of ``train(run)``; no loop of our own.
+"""Adapters: they train a Hugging Face ``Trainer`` or a ``LightningModule`` as a run, with the framework's own loop.
 
-Nothing is imported here: each adapter needs a package that not everybody has.
+Nothing is imported here, because each adapter needs an optional package.
 """

@@ -1,6 +1,6 @@
-"""A Hugging Face ``Trainer`` as the body of ``train(run)``: its loop, the run's optimizer; no model and no data here.
+"""Train a Hugging Face ``Trainer`` as a run: the trainer's loop with the run's optimizer. No model or data is here.
 
-The trainer stays the user's: data, collator, loss, metrics, callbacks and what the study does not set of the arguments.
+The trainer keeps the user's data, collator, loss, metrics, callbacks, and all arguments that the study does not set.
 """
 
 from __future__ import annotations
@@ -44,15 +44,20 @@ _PRECISION: Mapping[str | None, Mapping[str, bool]] = {
 
 
 def fit(run: Run, trainer: Any, *, test_dataset: Any = None, metric_names: Sequence[str] | None = None) -> None:
-    """Train a ``transformers.Trainer`` as a run: its optimizer, schedule, horizon, seed, device and training options.
+    """Train a ``transformers.Trainer`` with a run's optimizer, schedule, horizon, seed, device and training options.
 
-    Each evaluation of the trainer's loop, and one at the horizon, is a report: ``eval_accuracy`` becomes ``accuracy``,
-    and ``train_loss`` is the mean since the last one. ``metric_names`` reports these names only. A run that wants the
-    test split evaluates ``test_dataset``. Nothing is written to the trainer's ``output_dir``, and none of its
-    checkpoints is kept but the one that the run would go on from after a kill.
+    Each evaluation in the trainer's loop is reported, and one at the horizon: ``eval_accuracy`` as ``accuracy``, and
+    ``train_loss`` as the mean since the last report. Nothing is written to the trainer's ``output_dir``. Its
+    checkpoints are not kept, except in the run's own, from which it resumes after a kill.
+
+    Args:
+        run: the run.
+        trainer: a ``transformers.Trainer`` with a data set to evaluate on.
+        test_dataset: evaluated in a run that wants the test split.
+        metric_names: report only these metrics, by their names without ``eval_``; None reports all.
 
     Raises:
-        WorkloadError: transformers is missing, the trainer has nothing to evaluate, or cannot honour what is set.
+        WorkloadError: transformers is missing, the trainer has nothing to evaluate, or cannot honour an option.
     """
     transformers = package("transformers", "huggingface")
     package("accelerate", "huggingface")
@@ -111,20 +116,21 @@ class _Follower:
             self.trainer._load_from_checkpoint(folder)
 
     def measured(self, evaluate: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
-        """Return the trainer's ``evaluate`` with its time counted, and with a report where the loop has called it."""
+        """Return ``evaluate`` with its time counted as evaluation, and its result reported if the loop called it."""
 
-        def wrapped(*given: Any, **named: Any) -> dict[str, float]:
-            if self._inside:  # a dictionary of data sets: evaluate calls itself for each
-                return evaluate(*given, **named)
+        def wrapped(*args: Any, **options: Any) -> dict[str, float]:
+            if self._inside:  # with a dictionary of data sets evaluate calls itself for each
+                return evaluate(*args, **options)
             self._inside = True
             try:
-                trained_on = self._batches(), self.trainer.compute_loss
-                with self._shown() as model, self.run.evaluating(model, *trained_on):
-                    metrics = evaluate(*given, **named)
+                calibration = self._batches(), self.trainer.compute_loss
+                with self._evaluated() as model, self.run.evaluating(model, *calibration):
+                    metrics = evaluate(*args, **options)
             finally:
                 self._inside = False
-            own = given or named.get("eval_dataset") is not None or named.get("metric_key_prefix", "eval") != "eval"
-            if self.trainer.is_in_train and not own:
+            other_data = bool(args) or options.get("eval_dataset") is not None
+            other_data = other_data or options.get("metric_key_prefix", "eval") != "eval"
+            if self.trainer.is_in_train and not other_data:
                 self._report(metrics)
             return metrics
 
@@ -135,8 +141,8 @@ class _Follower:
             self.run.save(Late(self._state))
 
     @contextmanager
-    def _shown(self) -> Iterator[nn.Module]:
-        """Show the model that is meant to be evaluated, and the loss without the smoothing that a study searches."""
+    def _evaluated(self) -> Iterator[nn.Module]:
+        """Let the trainer evaluate the averaged model, if there is one, without the study's label smoothing."""
         trainer, model, smoother = self.trainer, self.trainer.model, self.trainer.label_smoother
         if self.smooths:
             trainer.label_smoother = None
@@ -152,9 +158,9 @@ class _Follower:
         yield from map(self.trainer._prepare_inputs, self.trainer.get_train_dataloader())
 
     def _state(self) -> dict[str, Any]:
-        """What a killed run goes on from: the trainer's own checkpoint, as bytes."""
+        """Return what a killed run continues from: the trainer's own checkpoint, as bytes."""
         step = self.trainer.state.global_step
-        if step >= self.total:  # what goes on from here does not train
+        if step >= self.total:  # a run that resumes here does not train
             self.bundle.eval()
         self.trainer._save_checkpoint(self.trainer.model, trial=None)
         folder = Path(self.trainer.args.output_dir) / f"checkpoint-{step}"
@@ -165,15 +171,15 @@ class _Follower:
     # -- the trainer's events
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
-        used = getattr(rest["optimizer"], "optimizer", rest["optimizer"])
-        if used is not self.optimizer or rest["lr_scheduler"] is not self.scheduler:
-            found = f"trains with a {type(used).__name__} and a {type(rest['lr_scheduler']).__name__} of its own"
+        own = getattr(rest["optimizer"], "optimizer", rest["optimizer"])
+        if own is not self.optimizer or rest["lr_scheduler"] is not self.scheduler:
+            found = f"trains with a {type(own).__name__} and a {type(rest['lr_scheduler']).__name__} of its own"
             todo = "Do not override create_optimizer and create_scheduler."
             raise WorkloadError(wrong(_PLACE, found, "the run's optimizer and schedule", todo))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
-        # Here, not in the trainer's scheduler.step(): that leaves out updates that overflowed in float16, and comes
-        # before the evaluation that a schedule may follow.
+        # Not in the trainer's scheduler.step(): it skips updates that overflowed in float16, and comes before the
+        # evaluation that a schedule may follow.
         self.scheduler.seek(state.global_step)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
@@ -186,7 +192,7 @@ class _Follower:
         control.should_log = control.should_log or control.should_evaluate
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
-        # Also called where the horizon ends inside an epoch.
+        # The trainer calls this also if the horizon ends inside an epoch.
         if state.global_step >= self.total > self.reporter.step:
             control.should_evaluate = True
         control.should_log = control.should_log or control.should_evaluate
@@ -199,17 +205,19 @@ class _Follower:
 
 
 def _check(run: Run, trainer: Any) -> None:
+    """Refuse a trainer that has nothing to evaluate, or that a run cannot train."""
     args = trainer.args
     if trainer.eval_dataset is None:
         raise WorkloadError(wrong(_PLACE, "has no eval_dataset", "one to evaluate on", "Pass eval_dataset=..."))
     if args.deepspeed or args.fsdp or args.world_size > 1:
         found = "is set up for several processes (deepspeed, fsdp or a launcher)"
-        raise WorkloadError(wrong(_PLACE, found, "one process on one device, as every run has"))
+        todo = "Leave these arguments out, and start tuner without a launcher."
+        raise WorkloadError(wrong(_PLACE, found, "one process on one device, as every run has", todo))
     refuse_float16_on_cpu(run)
 
 
 def _quiet(transformers: Any, trainer: Any) -> None:
-    """Remove what prints or writes logs: the study shows the curves."""
+    """Remove the callbacks that print or write logs, because the study shows the curves."""
     noisy = [transformers.PrinterCallback, transformers.ProgressCallback]
     noisy.append(package("transformers.trainer", "huggingface").DEFAULT_PROGRESS_CALLBACK)
     integrations = package("transformers.integrations", "huggingface")
@@ -220,12 +228,12 @@ def _quiet(transformers: Any, trainer: Any) -> None:
 
 
 def _adjust(run: Run, trainer: Any, folder: str) -> None:
-    """Give the trainer arguments of its own for this run, and build on them what its constructor built on the old."""
+    """Give the trainer this run's arguments, and rebuild what its constructor made from the old ones."""
     trainer.args = dataclasses.replace(trainer.args, **_arguments(run, trainer.args, folder))
     if trainer.args.device.type == "cuda":
-        trainer.args._n_gpu = 1  # as Trainer itself does where it may not use several
+        trainer.args._n_gpu = 1  # as Trainer itself does where it must not use several GPUs
     trainer._train_batch_size = trainer.args.train_batch_size
-    # The state is one for all of the process: an unwound run leaves its data loaders in it.
+    # The state is shared in the process, and a run that an error ended leaves its data loaders in it.
     package("accelerate.state", "huggingface").GradientState._reset_state()
     trainer.create_accelerator_and_postprocess()
     seed_everything(run.seed)
@@ -237,6 +245,7 @@ def _adjust(run: Run, trainer: Any, folder: str) -> None:
 
 
 def _arguments(run: Run, args: Any, folder: str) -> dict[str, Any]:
+    """Return the ``TrainingArguments`` that the run decides, the study's training options among them."""
     every = args.logging_steps if args.logging_strategy == "steps" and args.logging_steps >= 1 else CHECK_STEPS
     study = {
         "max_grad_norm": chosen(run, "clip_norm"),
@@ -265,7 +274,7 @@ def _arguments(run: Run, args: Any, folder: str) -> dict[str, Any]:
 
 
 def _smooth(run: Run, trainer: Any) -> bool:
-    """Smooth the labels as the study says; whether it does. Not taken where the trainer's loss is the user's."""
+    """Set the study's label smoothing; return whether there is one. A loss of the user's own does not take it."""
     base = package("transformers", "huggingface").Trainer
     if trainer.compute_loss_func is not None or type(trainer).compute_loss is not base.compute_loss:
         return False
@@ -279,6 +288,7 @@ def _smooth(run: Run, trainer: Any) -> bool:
 
 
 def _updates_per_epoch(run: Run, trainer: Any) -> int:
+    """Return the number of optimizer steps in an epoch; 1 if the horizon is in steps, which does not need it."""
     if run.horizon.unit == "steps":
         return 1
     try:
@@ -289,8 +299,8 @@ def _updates_per_epoch(run: Run, trainer: Any) -> int:
     return max(1, math.ceil(batches / int(trainer.args.gradient_accumulation_steps)))
 
 
-def _metrics(found: Mapping[str, Any], prefix: str) -> dict[str, float]:
-    """The numbers among an evaluation's metrics by their bare names, without those that only time it."""
-    bare = {name.removeprefix(prefix): value for name, value in found.items()}
+def _metrics(metrics: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """Return an evaluation's numbers by their names without the prefix; its timings are left out."""
+    bare = {name.removeprefix(prefix): value for name, value in metrics.items()}
     numbers = {name: float(value) for name, value in bare.items() if isinstance(value, int | float)}
     return {name: value for name, value in numbers.items() if name != "epoch" and not name.endswith(_TIMES)}

@@ -1,6 +1,6 @@
-"""A ``LightningModule`` as the body of ``train(run)``: Lightning's loop, the run's optimizer; no model, no data here.
+"""Train a ``LightningModule`` as a run: Lightning's loop with the run's optimizer. No model or data is here.
 
-The module stays the user's: data, loss, metrics, hooks. Its ``configure_optimizers`` is the one that is not asked.
+The module keeps the user's data, loss, metrics and hooks. Only its ``configure_optimizers`` is replaced.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from tuner.training.loop import CHECK_STEPS
 _PLACE = Place("the LightningModule")
 _RESERVED = ("max_steps", "max_epochs", "min_steps", "min_epochs", "max_time", "accelerator", "devices", "num_nodes")
 _PRECISION = {"bfloat16": "bf16-mixed", "float16": "16-mixed"}
-_KNOWN = (
-    "You're resuming from a checkpoint that ended before the epoch ended",  # _catch_up() does what it misses
+_EXPECTED_WARNINGS = (
+    "You're resuming from a checkpoint that ended before the epoch ended",  # _catch_up() restores the data loader
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 under torch 2.13
 )
 _TODO = {
@@ -61,18 +61,27 @@ def fit(
     trainer_options: Mapping[str, Any] | None = None,
     metric_names: Sequence[str] | None = None,
 ) -> None:
-    """Train a ``LightningModule`` as a run: with its optimizer, schedule, horizon, device and training options.
+    """Train a ``LightningModule`` with a run's optimizer, schedule, horizon, device and training options.
 
-    Each validation of Lightning's loop, and one at the horizon, is a report of what the module has logged, under the
-    names it logs (``val_accuracy``); ``train_loss`` is the mean since the last one. ``metric_names`` reports these
-    names only. ``trainer_options`` go to ``Trainer``; what the run decides (steps, devices) is refused there. A run
-    that wants the test split calls ``Trainer.test``, where there is a test data loader.
+    Each validation in Lightning's loop is reported, and one at the horizon: the metrics under the names that the module
+    logs (``val_accuracy``), and ``train_loss`` as the mean since the last report. A run that wants the test split calls
+    ``Trainer.test`` if there is a test data loader.
+
+    Args:
+        run: the run.
+        module: a ``LightningModule`` of either package, ``lightning`` or ``pytorch_lightning``.
+        train_dataloaders: as in ``Trainer.fit``.
+        val_dataloaders: as in ``Trainer.fit``.
+        test_dataloaders: as ``dataloaders`` in ``Trainer.test``.
+        datamodule: as in ``Trainer.fit``.
+        trainer_options: arguments for ``Trainer``, except those that the run decides (steps, devices).
+        metric_names: report only these metrics; None reports all.
 
     Raises:
-        WorkloadError: lightning is missing, or the training or an option cannot be honoured.
+        WorkloadError: lightning is missing, or an option cannot be honoured.
     """
-    ours = any(cls.__module__.startswith("pytorch_lightning") for cls in type(module).__mro__)
-    lightning = package("pytorch_lightning" if ours else "lightning.pytorch", "lightning")
+    is_older_package = any(cls.__module__.startswith("pytorch_lightning") for cls in type(module).__mro__)
+    lightning = package("pytorch_lightning" if is_older_package else "lightning.pytorch", "lightning")
     with TemporaryDirectory(prefix="tuner-") as folder, _quiet(lightning.__name__), released():
         follower = type("RunCallback", (_Follower, lightning.Callback), {})(run, module, Path(folder), metric_names)
         trainer = lightning.Trainer(**_options(run, lightning, folder, trainer_options or {}, follower))
@@ -87,12 +96,12 @@ def fit(
                 follower.bundle.eval()
                 run.report_test(**{name: value for loader in tests for name, value in loader.items()})
         finally:
-            trainer.fit_loop.teardown()  # Lightning tears down the innermost loop only, when it is interrupted
+            trainer.fit_loop.teardown()  # when interrupted, Lightning tears down only the innermost loop
             del module.configure_optimizers
 
 
 class _Follower:
-    """The callback that feeds the run; mixed with Lightning's ``Callback``."""
+    """The callback that sets up the run's optimizer, reports and saves; mixed with Lightning's ``Callback``."""
 
     trainer: Any
 
@@ -110,7 +119,7 @@ class _Follower:
     def fit(self, data: Mapping[str, Any]) -> None:
         """Train to the horizon, from the newest checkpoint if there is one."""
         path = None
-        # Everything up to the first batch is done as in the attempt that was killed, so with the same random numbers.
+        # Until the first batch, draw the same random numbers as the attempt that was killed.
         fresh = capture_rng()
         self.saved = self.run.load()
         if self.saved is not None:
@@ -122,7 +131,7 @@ class _Follower:
         self._finish()
 
     def configurer(self) -> Callable[[], dict[str, Any]]:
-        """Return the module's new ``configure_optimizers``: a plain function, since averaging copies the module."""
+        """Return the module's new ``configure_optimizers``, as a plain function because averaging copies the module."""
 
         def configure_optimizers() -> dict[str, Any]:
             self.total = self._horizon()
@@ -133,8 +142,8 @@ class _Follower:
             self._check()
             _close_first(optimizer)
             if "mixed" in str(self.trainer.precision):
-                # Lightning clips no gradient of an optimizer that would unscale by itself, as torch's fused ones can;
-                # told that it cannot, the GradScaler does it.
+                # Lightning does not clip gradients if the optimizer can unscale them itself, as torch's fused ones can.
+                # With this flag the GradScaler unscales them.
                 optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
             if self.saved is not None and self.average is not None:
                 self.average.load_state_dict(self.saved["average"])
@@ -143,7 +152,7 @@ class _Follower:
         return configure_optimizers
 
     def _horizon(self) -> int:
-        """The run's horizon in steps, set on the trainer, which was made to train for one epoch."""
+        """Return the run's horizon in steps, and set it on the trainer, which was made to train for one epoch."""
         loop, per_epoch = self.trainer.fit_loop, 1
         if self.run.horizon.unit == "epochs":
             per_epoch = int(self.trainer.estimated_stepping_batches)
@@ -155,11 +164,12 @@ class _Follower:
         return total
 
     def _check(self) -> None:
+        """Refuse training options that the adapter cannot honour."""
         refuse(self.run, _TODO)
         if (self.average is not None or self.bundle.switches) and running_norms(self.module):
-            what = f"average: {self.run.training['average']}" if self.average is not None else self.run.setting.family
-            found = f"has BatchNorm, and {what} evaluates other weights than those that gave its statistics"
-            todo = "Use another norm, or leave this out of the study."
+            cause = f"average: {self.run.training['average']}" if self.average is not None else self.run.setting.family
+            found = f"has BatchNorm, and {cause} evaluates other weights than those that gave its statistics"
+            todo = f"Use another norm, or leave {cause} out of the study."
             raise WorkloadError(wrong(_PLACE, found, "a module whose statistics fit the weights", todo))
 
     # -- the trainer's events
@@ -170,9 +180,9 @@ class _Follower:
             self._catch_up(trainer, self.saved["batches"])
 
     def _catch_up(self, trainer: Any, batches: int) -> None:
-        """Open the epoch again as it was opened, drop the batches that were used, and go on from there.
+        """Start the epoch again with the same random numbers, and drop the batches that were used.
 
-        Lightning restores its counters only: a data loader would begin the epoch anew.
+        Lightning restores its counters only: a data loader would start at the first batch.
         """
         if batches:
             fetcher = trainer.fit_loop._data_fetcher
@@ -181,14 +191,14 @@ class _Follower:
                 iter(fetcher)
             for _ in range(batches):
                 next(fetcher)
-            fetcher.fetched -= batches  # Lightning adds them
+            fetcher.fetched -= batches  # Lightning adds them again
         restore_rng(self.saved_rng)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self.epoch_rng = capture_rng()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        # Here, not in Lightning's scheduler.step() alone: that comes before a validation that a schedule may follow.
+        # Lightning's scheduler.step() is not enough: it comes before a validation that a schedule may follow.
         self.scheduler.seek(trainer.global_step)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
@@ -200,11 +210,12 @@ class _Follower:
             self.average.update(trainer.global_step)
             self.average_step = trainer.global_step
         if len(self.losses) >= CHECK_STEPS:
-            self._look(trainer.global_step)
-        if trainer.global_step >= self.total:  # have the last weights validated, whatever the rhythm
+            self._read_losses(trainer.global_step)
+        if trainer.global_step >= self.total:  # validate the last weights, whatever the interval
             trainer.should_stop, trainer.check_val_every_n_epoch = True, 1
 
-    def _look(self, step: int) -> None:
+    def _read_losses(self, step: int) -> None:
+        """Read the waiting losses in one transfer; one that is not finite ends the run."""
         values = torch.stack(self.losses).tolist() if self.losses else []
         self.losses.clear()
         for value in values:
@@ -213,7 +224,7 @@ class _Follower:
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         if trainer.sanity_checking:
             return
-        self._look(trainer.global_step)
+        self._read_losses(trainer.global_step)
         self._evaluation.enter_context(self.run.evaluating())
         self._swap()
 
@@ -233,25 +244,25 @@ class _Follower:
         self._evaluation.close()
 
     def _finish(self) -> None:
-        """Leave the weights in the module that are meant to be evaluated."""
+        """Leave the weights in the module that the study evaluates: averaged ones, if there are any."""
         if not self.finished:
             self.finished = True
             self.bundle.eval()
             self._swap()
 
     def _swap(self) -> None:
-        """Exchange the weights with their average, if there is one and it has begun."""
+        """Exchange the weights with their average, if it has begun."""
         if self.average is None or self.average.model is self.module:
             return
         with torch.no_grad():
             for averaged, current in zip(self.average.model.parameters(), self.module.parameters(), strict=True):
-                kept = averaged.clone()
+                average = averaged.clone()
                 averaged.copy_(current)
-                current.copy_(kept)
+                current.copy_(average)
 
     def _state(self) -> dict[str, Any]:
-        """What a killed run goes on from: Lightning's own checkpoint, as bytes, and where in its epoch it was made."""
-        if self.trainer.global_step >= self.total:  # what goes on from here does not train
+        """Return what a killed run continues from: Lightning's own checkpoint, as bytes, and its place in the epoch."""
+        if self.trainer.global_step >= self.total:  # a run that resumes here does not train
             self.bundle.eval()
         folder = self.folder / "saved"
         self.trainer.save_checkpoint(folder / "run.ckpt")
@@ -268,10 +279,10 @@ class _Follower:
 
 
 def _close_first(optimizer: torch.optim.Optimizer) -> None:
-    """Have the optimizer compute the gradients of a closure before its step, not in its midst.
+    """Make the optimizer call its closure before the step, not inside it.
 
-    Lightning hands over its forward and backward passes as a closure; what some families do before a step (decay the
-    weights, add L2) needs the gradients that it makes, and must not come before its forward pass.
+    Lightning passes its forward and backward passes as a closure. Some families decay the weights or add L2 before a
+    step, which needs the closure's gradients and must come after its forward pass.
     """
     update = optimizer.step
 
@@ -285,11 +296,12 @@ def _close_first(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _options(run: Run, lightning: Any, folder: str, given: Mapping[str, Any], follower: Any) -> dict[str, Any]:
-    """The arguments of Lightning's Trainer: quiet by default, then the user's, then what the run decides."""
+    """Return the arguments of Lightning's Trainer: quiet defaults, then the user's, then those that the run decides."""
     for name in _RESERVED:
         if name in given:
             found = f"has {name!r}"
-            raise WorkloadError(wrong(Place("trainer_options"), found, "options that the run does not decide"))
+            expected, todo = "options that the run does not decide", "Leave it out."
+            raise WorkloadError(wrong(Place("trainer_options"), found, expected, todo))
     refuse_float16_on_cpu(run)
     callbacks = given.get("callbacks") or []
     device = run.device
@@ -312,11 +324,12 @@ def _options(run: Run, lightning: Any, folder: str, given: Mapping[str, Any], fo
 
 
 def _study(run: Run) -> dict[str, Any]:
+    """Return the arguments of Lightning's Trainer for the training options that the study sets."""
     norm, value = chosen(run, "clip_norm"), chosen(run, "clip_value")
     options: dict[str, Any] = {}
     if norm is not None and value is not None:
         found = f"clips the gradient by norm ({norm:g}) and by value ({value:g})"
-        raise WorkloadError(wrong(_PLACE, found, "one of the two, as Lightning's Trainer has it"))
+        raise WorkloadError(wrong(_PLACE, found, "one of the two, as in Lightning's Trainer", "Leave one out."))
     if norm is not None or value is not None:
         options["gradient_clip_val"] = norm if norm is not None else value
         options["gradient_clip_algorithm"] = "norm" if norm is not None else "value"
@@ -328,6 +341,7 @@ def _study(run: Run) -> dict[str, Any]:
 
 
 def _has_test(lightning: Any, module: Any, datamodule: Any, test_dataloaders: Any) -> bool:
+    """Return whether there is a test step and a data loader for it."""
     is_overridden = package(f"{lightning.__name__}.utilities.model_helpers", "lightning").is_overridden
     if not is_overridden("test_step", module):
         return False
@@ -337,9 +351,9 @@ def _has_test(lightning: Any, module: Any, datamodule: Any, test_dataloaders: An
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Let Lightning log what goes wrong, and nothing else."""
-    for known in _KNOWN:
-        warnings.filterwarnings("ignore", message=known)
+    """Let Lightning log only warnings and errors."""
+    for message in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
     loggers = [logging.getLogger(name), logging.getLogger(name.replace("pytorch", "fabric"))]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""A schedule as torch's own scheduler class, for loops that step one; its shape is of ``tuner.catalog.schedules``."""
+"""A schedule as a torch ``LRScheduler``, for loops that step one. The schedules are in ``tuner.catalog.schedules``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from tuner.training.optimizers.bundle import MAIN, Bundle
 class ScheduleLR(LRScheduler):
     """Sets learning rate and momentum (or beta1) of every param group from a schedule's multipliers.
 
-    As with torch's own, ``step()`` follows ``optimizer.step()``, and what the groups hold when the scheduler is made
-    are the base values. ``LambdaLR`` cannot cycle a momentum; this can. ``schedule`` may be a function that returns
-    one, which is asked before each update: a schedule that follows a metric changes on the way. Beyond the last of
-    ``total_steps`` the last values stay.
+    As with torch's schedulers, call ``step()`` after ``optimizer.step()``; the values in the groups when the scheduler
+    is made are the base values. Unlike ``LambdaLR`` it can cycle a momentum. After ``total_steps`` the values stay.
+
+    Args:
+        optimizer: its param groups are set.
+        schedule: the schedule; or a function that returns it and is called before each update, for a schedule that
+            follows a metric and so changes during training.
+        total_steps: the run's length in optimizer steps.
 
     >>> import torch
     >>> sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
@@ -45,7 +49,7 @@ class ScheduleLR(LRScheduler):
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule as it stands."""
+        """The schedule in its current state."""
         if self._ask is not None:
             return self._ask()
         assert self._own is not None
@@ -58,36 +62,38 @@ class ScheduleLR(LRScheduler):
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def seek(self, step: int) -> None:
-        """Set the groups for the update that leads from ``step`` to ``step + 1``, however often ``step()`` was called.
+        """Set the groups for the update from ``step`` to ``step + 1``, however often ``step()`` was called.
 
-        Loops that skip a scheduler's step where float16 overflowed, or that measure after it, call this first.
+        For loops that skip the scheduler's step when float16 overflows, or that evaluate after it.
         """
         self.last_epoch = step
         self._last_lr = self.get_lr()
 
     def measured(self, value: float) -> None:
-        """Show a schedule that follows a metric what was measured after the steps so far; smaller is better.
+        """Give the value of a metric after the steps so far to a schedule that follows it; smaller is better.
 
-        To other schedules it means nothing.
+        Other schedules ignore it.
 
         Raises:
-            ValueError: the schedule comes from a function, whose owner shows it what is measured; or no step was made.
+            ValueError: the schedule comes from a function, whose owner gives it the metric; or no step was made.
         """
         if self._own is None:
-            raise ValueError("the schedule comes from a function; expected that its owner shows it what is measured")
+            raise ValueError(
+                "the schedule comes from a function; expected a Schedule. Give the value to the function's owner."
+            )
         self._own = self._own.after(min(self.last_epoch, self._total), self._total, value)
         self._last_lr = self.get_lr()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the steps taken, and what the schedule remembers; it and the base values are those of this object."""
-        remembered = None if self._own is None else self._own.state_json()
-        return {"last_epoch": self.last_epoch, "_step_count": self._step_count, "schedule": remembered}
+        """Return the number of steps and the schedule's state, without the schedule itself and the base values."""
+        schedule_state = None if self._own is None else self._own.state_json()
+        return {"last_epoch": self.last_epoch, "_step_count": self._step_count, "schedule": schedule_state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the steps that ``state_dict`` returned, and set the groups for the next update."""
-        given = dict(state_dict)
-        remembered = given.pop("schedule")
+        """Continue from what ``state_dict`` returned, and set the groups for the next update."""
+        counts = dict(state_dict)
+        schedule_state = counts.pop("schedule")
         if self._own is not None:
-            self._own = self._own.with_state(remembered)
-        self.__dict__.update(given)
+            self._own = self._own.with_state(schedule_state)
+        self.__dict__.update(counts)
         self._last_lr = self.get_lr()

@@ -1,4 +1,4 @@
-"""From a workload's import path to the workload, with errors a person can act on; nothing is trained here."""
+"""Import a workload by its path, and check it. Nothing is trained here."""
 
 from __future__ import annotations
 
@@ -21,16 +21,22 @@ from tuner.core.values import Scalar
 from tuner.training.workloads.base import Workload
 
 Target: TypeAlias = Workload | Callable[[Any], Any]
+"""What a study trains: an instance of ``Workload``, or a function ``train(run)``."""
 
 _CACHE: dict[tuple[str, str, str], Target] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a study has to know of a workload. A function tells nothing of itself: everything is None.
+    """What a study has to know about a workload. Of a function nothing is known, so that all but ``training`` is None.
 
-    ``training`` holds the training options that it takes for granted; ``takes`` are the ones that it has to honour
-    itself, and does.
+    Attributes:
+        metric: the name of its metric.
+        direction: ``maximize`` or ``minimize``.
+        has_test: whether it has a test split.
+        horizon: how long to train by default, ``{"epochs": 30}`` or ``{"steps": 5000}``.
+        training: the training options of a study that sets none.
+        takes: those of ``batch_size`` and ``label_smoothing`` that a study may set.
     """
 
     metric: str | None = None
@@ -42,13 +48,13 @@ class Description:
 
 
 def load(ref: WorkloadRef) -> Target:
-    """Import a workload: an instance of a ``Workload`` class with the options, or a function of one argument.
+    """Import a workload: a ``Workload`` class, of which an instance is made with the options, or a function.
 
-    An instance is made once per process and ref, so that its data stays loaded between runs. ``ref.folder``
-    goes first on the import path; a module of the same name from another folder is imported anew.
+    An instance is made once per process and reference, so that its data stays loaded between runs. ``ref.folder`` goes
+    first on the import path. If a module of the same name is loaded from another folder, it is imported again.
 
     Raises:
-        WorkloadError: it cannot be imported, is neither of the two, or does not take the options.
+        WorkloadError: it cannot be imported, is neither class nor function, or does not take the options.
     """
     key = (ref.path, ref.folder, json.dumps(dict(ref.options), sort_keys=True, default=str))
     if key not in _CACHE or _redefined(ref.path, _CACHE[key]):
@@ -57,7 +63,7 @@ def load(ref: WorkloadRef) -> Target:
 
 
 def describe(target: Target) -> Description:
-    """Return the metric, its direction, whether there is a test split, and a horizon, as far as the workload says."""
+    """Return what is known about a workload before it trains."""
     if isinstance(target, Workload):
         takes = frozenset(name for name, own in zip(OWN_OPTIONS, target.own, strict=True) if own is not None)
         return Description(target.metric, target.direction, target.has_test, target.horizon, target.granted, takes)
@@ -65,7 +71,11 @@ def describe(target: Target) -> Description:
 
 
 def check(target: object, place: Place) -> Target:
-    """Return the object, if it is a workload with metric and direction or a function of one argument.
+    """Return the object if it is a workload with metric and direction, or a function of one argument.
+
+    Args:
+        target: the object.
+        place: how error messages name it.
 
     Raises:
         WorkloadError: it is neither.
@@ -81,14 +91,15 @@ def check(target: object, place: Place) -> Target:
             raise WorkloadError(wrong(place, found, "one argument, the run", "Write def train(run): ...")) from None
         return target
     found = f"is {'the class' if inspect.isclass(target) else 'of the type'} {_name(target)}"
-    raise WorkloadError(wrong(place, found, "a tuner.Workload class or a function that takes one argument, the run"))
+    expected = "a tuner.Workload class or a function that takes one argument, the run"
+    raise WorkloadError(wrong(place, found, expected, "Name another attribute after the colon."))
 
 
 def _redefined(path: str, cached: Target) -> bool:
-    """Whether a notebook has defined the name anew since."""
+    """Return whether a notebook has redefined the name since it was loaded."""
     module, _, name = path.partition(":")
-    now = getattr(sys.modules["__main__"], name, None)
-    return module == "__main__" and now is not cached and now is not type(cached)
+    current = getattr(sys.modules["__main__"], name, None)
+    return module == "__main__" and current is not cached and current is not type(cached)
 
 
 def _make(ref: WorkloadRef) -> Target:
@@ -96,7 +107,9 @@ def _make(ref: WorkloadRef) -> Target:
     module_name, colon, attribute = ref.path.partition(":")
     if not (colon and module_name and attribute):
         expected = "module:attribute, as in 'my_package.train:Cifar'"
-        raise WorkloadError(wrong(place, "names no module and attribute", expected, "Put a colon between the two."))
+        raise WorkloadError(
+            wrong(place, "names no module and attribute", expected, "Put a colon between module and attribute.")
+        )
     target: Any = _import(module_name, ref.folder, place)
     for part in attribute.split("."):
         target = _attribute(target, part, module_name, place)
@@ -130,7 +143,7 @@ def _import(name: str, folder: str, place: Place) -> ModuleType:
 
 
 def _forget_namesake(top: str, root: str) -> None:
-    """Drop a module from another folder that has the name of one in ``root``."""
+    """Unload a module of this name that comes from another folder, if ``root`` has one too."""
     module = sys.modules.get(top)
     if module is None or top in ("__main__", "tuner") or top in sys.stdlib_module_names:
         return
@@ -149,9 +162,9 @@ def _attribute(holder: Any, name: str, module: str, place: Place) -> Any:
         return getattr(holder, name)
     except AttributeError as error:
         if module == "__main__":
-            found = f"names {name!r} of a notebook or script, which this process is not"
-            todo = "Move it to a module of its own, or train with the executor 'local'."
-            raise WorkloadError(wrong(place, found, "something that workers can import", todo)) from error
+            found = f"names {name!r} of a notebook or script, which this process does not run"
+            todo = "Move it to a module that workers can import, or use the executor 'local'."
+            raise WorkloadError(wrong(place, found, "an attribute that workers can import", todo)) from error
         public = [key for key in vars(holder) if not key.startswith("_")]
         close = difflib.get_close_matches(name, public, n=1)
         todo = f"Did you mean {close[0]!r}?" if close else ""
@@ -163,30 +176,32 @@ def _instance(cls: type[Workload], ref: WorkloadRef, place: Place) -> Workload:
     missing = sorted(cls.__abstractmethods__)
     if missing:
         found = f"does not override {', '.join(missing)}"
-        raise WorkloadError(wrong(place, found, "every abstract method of tuner.Workload"))
+        raise WorkloadError(wrong(place, found, "every abstract method of tuner.Workload", "Define them on the class."))
     try:
         inspect.signature(cls).bind(**ref.options)
     except TypeError as error:
         known = ", ".join(inspect.signature(cls).parameters) or "none"
         found = f"does not take the options {dict(ref.options)!r} ({error})"
-        raise WorkloadError(wrong(place, found, f"options among: {known}")) from error
+        raise WorkloadError(wrong(place, found, f"options among: {known}", "Correct workload.options.")) from error
     try:
         return cls(**ref.options)
     except Exception as error:
         found = f"refuses its options {dict(ref.options)!r}: {type(error).__name__}: {error}"
-        raise WorkloadError(wrong(place, found, "options that its constructor accepts")) from error
+        raise WorkloadError(wrong(place, found, "options that its constructor accepts", "Correct them.")) from error
 
 
 def _check_workload(workload: Workload, place: Place) -> None:
     cls = type(workload)
     if not workload.metric or not isinstance(workload.metric, str):
-        todo = "Set metric = 'accuracy', say, on the class."
+        todo = "Set metric on the class, as in metric = 'accuracy'."
         raise WorkloadError(wrong(place, f"has the metric {workload.metric!r}", "a name that evaluate() returns", todo))
     if workload.direction not in ("maximize", "minimize"):
         found = f"has the direction {workload.direction!r}"
         raise WorkloadError(wrong(place, found, "'maximize' or 'minimize'", "Set direction on the class."))
     if cls.loss is Workload.loss and cls.train_step is Workload.train_step:
-        raise WorkloadError(wrong(place, "overrides neither loss nor train_step", "one of the two"))
+        raise WorkloadError(
+            wrong(place, "overrides neither loss nor train_step", "one of the two", "Define loss(model, batch).")
+        )
 
 
 def _name(target: object) -> str:

@@ -1,4 +1,4 @@
-"""A text classifier on the English that every CPython carries: which part of the manual is a passage from?"""
+"""A workload: classify passages of Python's own manual by their subject. The text comes with every CPython."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from tuner.core.errors import Place, WorkloadError, wrong
+from tuner.core.values import counted
 from tuner.training.workloads.base import Batch, Workload, shuffled
 
 WORDS = 24
-"""The length of a passage."""
+"""Words in a passage."""
 SIZES = {"train": 80, "validation": 40, "test": 40}
 """Passages of each class."""
 SHINGLE = 8
-"""No two passages share so many words in a row."""
+"""No two passages share this many words in a row."""
 SPLIT_SEED = 0
 MODELS = ("bag", "encoder")
 CLASSES: Mapping[str, str] = MappingProxyType(
@@ -35,23 +36,23 @@ CLASSES: Mapping[str, str] = MappingProxyType(
         "strings": "string-methods formatstrings strings",
     }
 )
-"""Each class with its topics of ``pydoc_data``, none of which holds another."""
+"""Each class with its topics of ``pydoc_data``; no topic contains another."""
 
 Passage: TypeAlias = tuple[str, ...]
 
 
 class ManualPassages(Workload):
-    """Which of seven subjects of Python's language reference are 24 words from? 560 passages to train, 280, 280.
+    """Classify passages of 24 words by their subject, one of seven: 560 to train, 280 validation, 280 test.
 
-    The text is that of ``pydoc_data.topics``. Passages follow one another without overlap, one that shares eight
-    words in a row with an earlier one is left out, and each split has the same number of each class (80, 40, 40),
-    drawn once from a fixed seed. So ``accuracy``, a share in [0, 1], is the balanced accuracy too, and chance and the
-    majority both have 0.143; ``loss`` is the mean cross-entropy in nats, without label smoothing, ln 7 = 1.95 by
-    chance. The vocabulary is that of the training passages, without the words that occur once. Values compare
-    within one Python version only: the text changes with each release.
+    The text is that of ``pydoc_data.topics``, Python's language reference. Passages follow one another without overlap.
+    A passage that shares eight words in a row with an earlier one is left out. Each split has the same number of
+    passages of each class (80, 40, 40), drawn once from a fixed seed. So ``accuracy``, a share in [0, 1], is the
+    balanced accuracy too, and is 0.143 by chance. ``loss`` is the mean cross-entropy in nats, without label smoothing;
+    it is ln 7 = 1.95 by chance. The vocabulary is that of the training passages, without the words that occur once.
+    Compare values within one Python version only: the text changes with each release.
 
     An epoch is a pass over the training passages: 17 steps at the batch size of 32. A run of the default horizon, 204
-    steps, takes 2 s on one core, with the bag 0.2 s.
+    steps, takes 2 s on one core, or 0.2 s with the bag.
 
     Args:
         model: ``encoder``, a small Transformer, or ``bag``, the mean of the words' vectors.
@@ -59,6 +60,9 @@ class ManualPassages(Workload):
         layers: blocks of the encoder.
         heads: of each attention of the encoder.
         dropout: share of the bag, or of each of the encoder's outputs, that is dropped.
+
+    Raises:
+        ValueError: the model is unknown, or the width is no multiple of the heads.
     """
 
     metric = "accuracy"
@@ -117,59 +121,58 @@ class ManualPassages(Workload):
 
 
 def passages() -> list[list[Passage]]:
-    """Return the passages of each class, in lower case, without digits and punctuation, in the manual's order.
+    """Return a list of passages for each class, in the order of ``CLASSES`` and of the manual.
+
+    Words are in lower case, without digits and punctuation.
 
     Raises:
         WorkloadError: this Python's manual lacks a topic.
     """
     from pydoc_data.topics import topics
 
-    found: list[list[Passage]] = []
+    by_class: list[list[Passage]] = []
     seen: set[Passage] = set()
     for names in CLASSES.values():
-        mine = []
+        kept = []
         for name in names.split():
             if name not in topics:
-                raise _other_manual(f"has no topic {name!r}")
+                raise _unusable_manual(f"has no topic {name!r}")
             words = re.findall("[a-z]+", topics[name].lower())
             for start in range(0, len(words) - WORDS + 1, WORDS):
                 passage = tuple(words[start : start + WORDS])
                 shingles = {passage[at : at + SHINGLE] for at in range(WORDS - SHINGLE + 1)}
                 if seen.isdisjoint(shingles):
-                    mine.append(passage)
+                    kept.append(passage)
                     seen |= shingles
-        found.append(mine)
-    return found
+        by_class.append(kept)
+    return by_class
 
 
-def divided(found: list[list[Passage]]) -> dict[str, list[tuple[Passage, int]]]:
-    """Return each split's passages with their classes, as many of each class.
+def divided(by_class: list[list[Passage]]) -> dict[str, list[tuple[Passage, int]]]:
+    """Return each split's passages with the indices of their classes, drawn at random from the same seed each time.
 
     Raises:
-        WorkloadError: a class has too few passages.
+        WorkloadError: a class has fewer than 160 passages.
     """
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     splits: dict[str, list[tuple[Passage, int]]] = {split: [] for split in SIZES}
-    for kind, (name, mine) in enumerate(zip(CLASSES, found, strict=True)):
-        if len(mine) < sum(SIZES.values()):
-            raise _other_manual(f"has {len(mine)} passages on {name}")
-        order = torch.randperm(len(mine), generator=generator).tolist()
+    for kind, (name, members) in enumerate(zip(CLASSES, by_class, strict=True)):
+        if len(members) < sum(SIZES.values()):
+            raise _unusable_manual(f"has {counted(len(members), 'passage')} on {name}")
+        order = torch.randperm(len(members), generator=generator).tolist()
         for split, size in SIZES.items():
-            splits[split] += [(mine[order.pop()], kind) for _ in range(size)]
+            splits[split] += [(members[order.pop()], kind) for _ in range(size)]
     return splits
 
 
-def _other_manual(found: str) -> WorkloadError:
-    version = ".".join(map(str, sys.version_info[:2]))
-    place, expected = (
-        Place(f"the manual of Python {version}"),
-        "160 passages of each class, as in 3.11 to 3.13",
-    )
-    return WorkloadError(wrong(place, found, expected, "Use another Python for this workload."))
+def _unusable_manual(found: str) -> WorkloadError:
+    place = Place(f"the manual of Python {sys.version_info.major}.{sys.version_info.minor}")
+    expected, todo = "160 passages of each class, as in 3.11 to 3.13", "Use one of these Python versions."
+    return WorkloadError(wrong(place, found, expected, todo))
 
 
 class _Bag(nn.Module):
-    """The mean of the words' vectors, normalised, then a linear layer (as in Joulin et al. 2017)."""
+    """The mean of the word vectors, normalised, and a linear layer (as in Joulin et al. 2017)."""
 
     def __init__(self, vocabulary: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -184,7 +187,7 @@ class _Bag(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Words and positions, pre-norm Transformer blocks (Vaswani et al. 2017), the mean over the words, a head."""
+    """Word and position embeddings, pre-norm Transformer blocks (Vaswani et al. 2017), the mean over words, a head."""
 
     def __init__(self, vocabulary: int, width: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
