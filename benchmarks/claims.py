@@ -36,7 +36,7 @@ CONFIRMED, NOT, OPEN = "confirmed", "not confirmed", "undecided"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a claim: ``kind`` is CONFIRMED, NOT or OPEN, ``text`` a sentence with the figures."""
+    """``kind`` is one of the three; ``text`` says it with figures."""
 
     kind: str
     text: str
