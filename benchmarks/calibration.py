@@ -1,9 +1,9 @@
-"""How often the verdict errs, and what it sees: whole simulated studies through the product's own rule.
+"""Error rates and power of the verdict: whole simulated studies, judged by the product's own rule.
 
     python benchmarks/calibration.py --studies 4000 --out calibration.json
 
-Truths are set, studies are simulated, verdicts are counted; nothing is trained. What a study of arrays comes to is
-held against the same study as records, through ``recommend``, on every shape of noise.
+The truth is set, studies are simulated, verdicts are counted; nothing is trained. For every shape of noise, verdicts
+from arrays are compared with verdicts from the same studies as records (``Analysis``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TIE_SEEDS = (6, 8, 10, 13, 16, 20, 24, 32, 40)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measured rate, with the bound that it has to keep (None: it is told, not bounded)."""
+    """One measured rate, with the bounds that it has to keep (None: no bound)."""
 
     part: str
     case: str
@@ -53,13 +53,13 @@ class Row:
 
     @property
     def error(self) -> float:
-        """The standard error of the rate; at a rate of 0 or 1 that of one case."""
+        """The standard error of the rate; for a rate of 0 or 1, that of one study less or more."""
         rate = min(max(self.rate, 1 / self.studies), 1 - 1 / self.studies)
         return float(np.sqrt(rate * (1 - rate) / self.studies))
 
     @property
     def held(self) -> bool:
-        """Whether the bound holds, up to so many standard errors."""
+        """Whether the rate keeps its bounds, within ``slack`` standard errors."""
         high, low = (1.0 if self.high is None else self.high), (0.0 if self.low is None else self.low)
         return low - self.slack * self.error <= self.rate <= high + self.slack * self.error
 
@@ -69,13 +69,13 @@ def equal_finalists(rng: np.random.Generator, studies: int) -> list[Row]:
     rows, looks = [], looks_for(SEEDS, ALPHA)
     for shape, draw in SHAPES.items():
         for arms in (2, 4):
-            found = judge(draw(rng, (arms, studies, SEEDS)), looks, ALPHA)
+            judged = judge(draw(rng, (arms, studies, SEEDS)), looks, ALPHA)
             what = f"false winner, {arms} equal arms"
-            rows.append(Row("equal finalists", shape, what, float((found.winner >= 0).mean()), studies, high=ALPHA))
+            rows.append(Row("equal finalists", shape, what, float((judged.winner >= 0).mean()), studies, high=ALPHA))
     for case, other in _UNLIKE.items():
         draws = np.stack([rng.normal(size=(studies, SEEDS)), other(rng, (studies, SEEDS))])
-        found = judge(draws, looks, ALPHA)
-        rate = float((found.winner >= 0).mean())
+        judged = judge(draws, looks, ALPHA)
+        rate = float((judged.winner >= 0).mean())
         rows.append(Row("equal means, unlike shapes", case, "false winner, 2 arms", rate, studies, high=ALPHA))
     return rows
 
@@ -88,22 +88,22 @@ _UNLIKE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
 
 
 def power_at_three_of_four(rng: np.random.Generator, studies: int) -> list[Row]:
-    """(c) and (e): one arm better on three seeds of four, with the seeds that ``tuner check`` advises."""
+    """(c) and (e): one arm better on three of four seeds; ten seeds, and the number that ``tuner check`` advises."""
     rows, advised = [], seeds_for(ALPHA)
     assert advised is not None
     for shape, draw in SHAPES.items():
         for seeds, low in ((SEEDS, None), (advised, POWER)):
             draws = draw(rng, (2, studies, seeds))
             draws[0] += shift_for(shape, WIN)
-            found = judge(draws, looks_for(seeds, ALPHA), ALPHA, exact=False)
+            judged = judge(draws, looks_for(seeds, ALPHA), ALPHA, exact=False)
             part, case = f"P(A > B) = {WIN}", f"{shape}, {seeds} seeds"
-            rows.append(Row(part, case, "the better arm wins", float((found.winner == 0).mean()), studies, low=low))
-            rows.append(Row(part, case, "decided at the interim look", float(found.early.mean()), studies))
+            rows.append(Row(part, case, "the better arm wins", float((judged.winner == 0).mean()), studies, low=low))
+            rows.append(Row(part, case, "decided at the interim look", float(judged.early.mean()), studies))
     return rows
 
 
 def after_a_pilot(rng: np.random.Generator, studies: int) -> list[Row]:
-    """(c): ten seeds; where they leave it open, as many as ``seeds_needed`` says, as one extension."""
+    """(c): ten seeds; where they are inconclusive, one extension to the number in ``seeds_needed``."""
     looks, rows = looks_for(SEEDS, ALPHA), []
     level = extension_level(looks, ALPHA)
     least = seeds_at(level) or MOST
@@ -113,13 +113,13 @@ def after_a_pilot(rng: np.random.Generator, studies: int) -> list[Row]:
         first = judge(draws[:, :, :SEEDS], looks, ALPHA)
         right, asked = first.winner == 0, []
         for study in np.flatnonzero(first.winner < 0):
-            mine = draws[:, study]
-            margin = float(np.sqrt(mine[:, :SEEDS].var(axis=1, ddof=1).mean()))
-            start = SEEDS + 1 if clear(mine[:, :SEEDS]) else least
-            needed = search_seeds(mine[:, :SEEDS], level, ALPHA, margin, start)
+            values = draws[:, study]
+            margin = float(np.sqrt(values[:, :SEEDS].var(axis=1, ddof=1).mean()))
+            start = SEEDS + 1 if clear(values[:, :SEEDS]) else least
+            needed = search_seeds(values[:, :SEEDS], level, ALPHA, margin, start)
             asked.append(needed or 1_001)
             if needed:
-                more = judge(mine[:, None, :needed], looks_for(SEEDS, ALPHA, (needed,)), ALPHA, exact=False)
+                more = judge(values[:, None, :needed], looks_for(SEEDS, ALPHA, (needed,)), ALPHA, exact=False)
                 right[study] = more.winner[0] == 0
         case = f"{shape}, 10 seeds, then {np.median(asked):.0f} in the median"
         what = "the better arm wins"
@@ -128,19 +128,19 @@ def after_a_pilot(rng: np.random.Generator, studies: int) -> list[Row]:
 
 
 def ties(rng: np.random.Generator, studies: int) -> list[Row]:
-    """(d): how often two equal arms tie, with a min_effect of one deviation measured on four other seeds an arm."""
+    """(d): how often two equal arms tie; min_effect is one standard deviation, measured on four other seeds per arm."""
     rows = []
     for shape in ("normal", "heavy-tailed"):
         for seeds in TIE_SEEDS:
             draws = SHAPES[shape](rng, (2, studies, seeds))
             outside = np.sqrt(SHAPES[shape](rng, (2, studies, 4)).var(axis=2, ddof=1).mean(axis=0))
-            found = judge(draws, looks_for(seeds, ALPHA), ALPHA, outside, exact=False)
-            rows.append(Row("ties of equal arms", f"{shape}, {seeds} seeds", "tie", float(found.tie.mean()), studies))
+            judged = judge(draws, looks_for(seeds, ALPHA), ALPHA, outside, exact=False)
+            rows.append(Row("ties of equal arms", f"{shape}, {seeds} seeds", "tie", float(judged.tie.mean()), studies))
     return rows
 
 
 def two_searches(rng: np.random.Generator, studies: int) -> list[Row]:
-    """(b): two arms with one space, over the whole procedure; trials differ by more than seeds do."""
+    """(b): the whole procedure for two arms with one space; trials differ by more than seeds do."""
     rows = []
     for shape, draw in SHAPES.items():
         quality = -rng.exponential(size=(2, studies, TRIALS))
@@ -160,7 +160,7 @@ def two_searches(rng: np.random.Generator, studies: int) -> list[Row]:
 
 
 def cross_check(rng: np.random.Generator, studies: int) -> list[Row]:
-    """The same studies as records: the analysis must come to what the arrays came to, families included."""
+    """The same studies as records: the analysis must give the verdicts that the arrays gave, families included."""
     rows = []
     for shape, draw in SHAPES.items():
         agreed = 0
@@ -168,9 +168,9 @@ def cross_check(rng: np.random.Generator, studies: int) -> list[Row]:
             search = -rng.exponential(size=(2, TRIALS)) + 0.1 * draw(rng, (2, TRIALS))
             fresh = draw(rng, (2, SEEDS))
             fresh[0] += rng.choice([0.0, 1.5])
-            found = judge(fresh[:, None], looks_for(SEEDS, ALPHA), ALPHA)
-            kind = "winner" if found.winner[0] >= 0 else "tie" if found.tie[0] else "inconclusive"
-            arm = ARMS[int(found.winner[0])] if kind == "winner" else None
+            judged = judge(fresh[:, None], looks_for(SEEDS, ALPHA), ALPHA)
+            kind = "winner" if judged.winner[0] >= 0 else "tie" if judged.tie[0] else "inconclusive"
+            arm = ARMS[int(judged.winner[0])] if kind == "winner" else None
             p, gap = permutation_test(search[0], search[1])
             family = arm is not None and p <= ALPHA and (gap > 0) == (arm == ARMS[0])
             answer = Analysis(records(search, fresh)).evidence
@@ -234,7 +234,7 @@ def _run(spec: StudySpec, trial: TrialRecord, phase: Phase, seed: int, value: fl
 
 
 def calibrate(studies: int, seed: int = 0) -> list[Row]:
-    """Measure everything; parts that count seeds study by study take fewer studies."""
+    """Measure all rates; parts that search for the number of seeds in each study take fewer studies."""
     few = max(20, studies // 10)
     parts: Sequence[tuple[Callable[[np.random.Generator, int], list[Row]], int]] = (
         (equal_finalists, studies),
@@ -260,16 +260,16 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def main() -> int:
-    """Run from the command line; 1 if a bound is broken."""
+    """Run from the command line; return 1 if a bound is broken."""
     parser = argparse.ArgumentParser(description="Measure the error rates and the power of the verdict.")
     parser.add_argument("--studies", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="write the rates as JSON, too")
+    parser.add_argument("--out", type=Path, help="also write the rates as JSON")
     options = parser.parse_args()
     began = time.perf_counter()
     rows = calibrate(options.studies, options.seed)
     print(table(rows))
-    print(f"\n{time.perf_counter() - began:.0f} s, {options.studies} studies a rate at most, seed {options.seed}")
+    print(f"\n{time.perf_counter() - began:.0f} s, at most {options.studies} studies per rate, seed {options.seed}")
     if options.out:
         options.out.write_text(json.dumps([asdict(row) | {"held": row.held} for row in rows], indent=1) + "\n")
     return 0 if all(row.held for row in rows) else 1

@@ -36,7 +36,7 @@ CONFIRMED, NOT, OPEN = "confirmed", "not confirmed", "inconclusive"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a claim: ``kind`` is CONFIRMED, NOT or OPEN, ``text`` a sentence with the figures."""
+    """``kind`` is one of the three; ``text`` says it with figures."""
 
     kind: str
     text: str
@@ -168,8 +168,8 @@ def main() -> None:
         f"Written by `make claims` (`python benchmarks/claims.py FOLDER`) on {time.strftime('%Y-%m-%d')}: a shared\n"
         f"virtual machine with {machine}.\n"
         "The script fixed the rule for each answer before any study ran. Intervals are 95 % intervals of paired\n"
-        "differences on fresh seeds; [verdict.md](verdict.md) explains the tests. The machine had other work to do,\n"
-        "so the seconds say nothing about speed.",
+        "differences on fresh seeds; [verdict.md](verdict.md) explains the tests. The machine also did other work, so\n"
+        "the seconds say nothing about speed.",
         markdown.table(("", "what is said", "here"), rows),
         "## How far this goes",
         WHY_LIMITED,

@@ -56,7 +56,7 @@ WARM_STEPS, WATCHED_STEPS = 5, 10
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report; ``ok`` None was left out, ``what`` says why or what was seen."""
+    """One line of the report: ``ok`` (None: the check was left out), and in ``what`` the reason or the observation."""
 
     check: str
     ok: bool | None
@@ -74,7 +74,7 @@ def chars(device: torch.device) -> WorkloadRef:
 
 
 def workloads(device: torch.device) -> dict[str, WorkloadRef]:
-    """The built-in ones whose data are here."""
+    """The built-in workloads whose data are available."""
     with_data = {"digits": DIGITS, "tabular": WorkloadRef(PATH + "tabular:TabularMLP")} if has("sklearn") else {}
     return {"toy": TOY, "chars": chars(device), **with_data}
 
@@ -135,7 +135,7 @@ class Steps:
 
 
 def placement(device: torch.device) -> Iterator[Row]:
-    """Where everything lies."""
+    """On which device everything is."""
     for name, reference in workloads(device).items():
         run = assignment(reference, "adamw", 2, device)
         with prepared(run.spec, device):
@@ -149,7 +149,7 @@ def placement(device: torch.device) -> Iterator[Row]:
             "optimizer": {t.device.type for t in state},
             "loss": {loss.device.type},
         }
-        wrong = {part: found for part, found in places.items() if found != {device.type}}
+        wrong = {part: devices for part, devices in places.items() if devices != {device.type}}
         yield Row(f"{name}: model, batches, optimizer on {device.type}", not wrong, str(wrong) if wrong else "all")
 
 
@@ -207,26 +207,26 @@ def waiting(device: torch.device) -> Iterator[Row]:
                     "swa_start": 0.0,
                     "clip_norm": 1.0,
                 }
-                found = _first_wait(assignment(chars(device), family, 100, device, training=training))
-                yield Row(f"no wait in a step: {family}, {kind}, average {average}", not found, found or "none")
+                wait = _first_wait(assignment(chars(device), family, 100, device, training=training))
+                yield Row(f"no wait in a step: {family}, {kind}, average {average}", not wait, wait or "none")
     others = [name for name in FAMILIES if name not in ("sgdm", "adamw")]
     for kind in ("float32", "float16"):
         waits = {}
         for family in others:
             try:
-                found = _first_wait(assignment(chars(device), family, 100, device, training={"precision": kind}))
+                wait = _first_wait(assignment(chars(device), family, 100, device, training={"precision": kind}))
             except Exception as error:
-                found = f"{type(error).__name__}: {str(error)[:80]}"
-            if found:
-                waits[family] = found
-        said = "; ".join(f"{family}: {found}" for family, found in waits.items()) or "none"
+                wait = f"{type(error).__name__}: {str(error)[:80]}"
+            if wait:
+                waits[family] = wait
+        said = "; ".join(f"{family}: {wait}" for family, wait in waits.items()) or "none"
         yield Row(f"other families that wait in a step, {kind} (for information)", None if waits else True, said)
     for name, reference in workloads(device).items():
         yield _waits_of_the_loop(name, reference, device)
 
 
 def _first_wait(run: Assignment) -> str:
-    """Where the first wait of a step is, after some to warm up; empty if there is none."""
+    """The place of the first wait in a step, after warm-up steps; empty if there is none."""
     device = torch.device(run.spec.device)
     with prepared(run.spec, device):
         steps = Steps.of(run, device)
@@ -248,7 +248,7 @@ def _first_wait(run: Assignment) -> str:
 
 
 def _waits_of_the_loop(name: str, reference: WorkloadRef, device: torch.device) -> Row:
-    """Waits of the whole loop for each step, its data and its look at the losses included, from two run lengths."""
+    """Waits of the whole loop per step, data and checks of the losses included, from runs of two lengths."""
     workload = load(reference)
     assert isinstance(workload, Workload)
     before, counts = workload.eval_every_steps, []
@@ -289,7 +289,7 @@ class Peak(CharTransformer):
 
 
 class TwoRuns:
-    """A source with two runs, both of which may train at once."""
+    """A source with two runs that may train at the same time."""
 
     parallel = 2
 
@@ -359,7 +359,7 @@ class Absurd(CharTransformer):
 
 
 def out_of_memory(device: torch.device) -> Iterator[Row]:
-    """A run that does not fit fails with words, and the next one in this process trains."""
+    """A run that does not fit fails with a clear message, and the next one in this process trains."""
     on_gpu = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) if on_gpu else 0
     result = finish(train(assignment(chars(device), "adamw", 20, device), Absurd()))
@@ -391,7 +391,7 @@ def determinism(device: torch.device) -> Iterator[Row]:
 
 
 def families(device: torch.device) -> Iterator[Row]:
-    """Each family trains."""
+    """Every family trains for 20 steps."""
     reference = WorkloadRef(PATH + "chars:CharTransformer", "", {"width": 16, "layers": 1, "eval_every_steps": 20})
     convolutions = DIGITS if has("sklearn") else None
     for name, place in (("chars", reference), ("digits", convolutions)):

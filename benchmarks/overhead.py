@@ -2,10 +2,10 @@
 
     python benchmarks/overhead.py [--trials 30] [--parallel 1]
 
-The digits CNN is searched with ``parallel`` runs at a time. A worker notes when a run began and ended; what lies
-between the end of a run and the beginning of the next one on the same slot is overhead: SQL, Optuna, Tune, the wire.
-The first quarter of the runs (imports, warm-up) is left out. Where the driver spends it is timed around the
-source's calls.
+The digits CNN is searched with ``parallel`` runs at a time. A worker records when a run began and ended. The time from
+the end of a run to the start of the next one on the same slot is overhead: SQL, Optuna, Tune, messages. The first
+quarter of the runs (imports, warm-up) is left out. Timers around the calls of ask, observe and tell show where the
+driver spends the time.
 """
 
 from __future__ import annotations

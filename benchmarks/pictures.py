@@ -1,4 +1,4 @@
-"""The pictures of the README, from a finished study: the closing card as SVG, the learning curves, values by arm.
+"""Write the pictures of the README from a finished study: the closing card as SVG, the learning curves, values by arm.
 
 cd demo && python ../benchmarks/pictures.py digits ../docs/images
 """

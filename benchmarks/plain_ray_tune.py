@@ -1,7 +1,7 @@
-"""The script that one would write without tuner: Ray Tune, OptunaSearch, ASHA, MLflow's logger. 24 settings.
+"""A search of 24 settings as one would write it without tuner: Ray Tune, OptunaSearch, ASHA, MLflow's logger.
 
-Run by ``side_by_side.py``. The model, the data and the batches are those of the digits workload, trained by a
-plain loop; everything else is Ray Tune's documented way. ``--reuse`` sets ``reuse_actors=True``.
+Run by ``side_by_side.py``. Model, data and batches are those of the digits workload, trained by a
+plain loop; the rest follows Ray Tune's documentation. ``--reuse`` sets ``reuse_actors=True``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EPOCHS, SETTINGS = 18, 24
 
 
 def train(config: dict[str, Any]) -> None:
-    """Train the digits CNN for 18 epochs with a cosine schedule, reporting each one."""
+    """Train the digits CNN for 18 epochs with a cosine schedule, with a report after each epoch."""
     import torch
     from ray import tune
 
@@ -51,7 +51,7 @@ def train(config: dict[str, Any]) -> None:
 
 
 def space(trial: Any) -> None:
-    """Optuna's define-by-run space: the family, and its own settings."""
+    """Define the space by Optuna's define-by-run: the family, then its own settings."""
     if trial.suggest_categorical("optimizer", ["sgdm", "adamw"]) == "sgdm":
         trial.suggest_float("sgdm_lr", 1e-3, 10.0, log=True)
         trial.suggest_float("momentum", 0.5, 0.995)

@@ -1,10 +1,11 @@
-"""Record our own tables: every setting trained at every rung of the ladder, for replays; nothing is searched here.
+"""Record tables for replays: train every setting of a workload at every rung of the ladder; nothing is searched here.
 
     python benchmarks/record.py benchmarks/recorded [--workloads digits,chars] [--settings N] [--horizon chars=450]
 
 Settings are points of one scrambled Sobol sequence over each arm's own space, with schedules that decay. Each trains
-from scratch on every rung, its schedule timed to that rung; then each arm's best one trains on fresh seeds in full.
-What the tables in the folder hold already is not trained again. What a rung tells of the full run is for ``rungs.py``.
+from scratch on every rung, with its schedule timed to that rung. Then the best setting of each arm trains in full on
+fresh seeds. Runs that the tables in the folder already hold are not trained again. ``rungs.py`` measures how well a
+rung predicts the full run.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ SAVE_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What is recorded of one of our examples: how many settings of an arm, how long (None: as the example says)."""
+    """What to record of an example: settings per arm, and the full horizon (None: that of the example)."""
 
     example: str
     settings: int
@@ -137,10 +138,10 @@ def _run(asked: Question, arm: ArmSpace, index: int, phase: Phase, seed: int, ru
 
 
 def train(run: RunSpec) -> RunResult:
-    """Train one run here, on one thread.
+    """Train one run in this process, on one thread.
 
     Raises:
-        RuntimeError: it failed, which no setting explains.
+        RuntimeError: the run failed.
     """
     from tuner.training.run import train as training
 
@@ -161,11 +162,11 @@ def row_id(run: RunSpec) -> str:
 
 
 def row(spec: StudySpec, run: RunSpec, result: RunResult) -> tuple[RecordedRun, tuple[RecordedPoint, ...]]:
-    """Return a run as a row and its curve; seconds to the millisecond, everything else with all its bits."""
+    """Return a run as a row and its curve; seconds are rounded to the millisecond, other values are exact."""
     trial = TrialRecord(run.arm, run.trial, Source.SOBOL, run.setting, {})
-    (found,), curves = rows_of(StudyRecords(spec, (trial,), (RunRecord(run, State.QUEUED).ended(result),)))
+    (recorded,), curves = rows_of(StudyRecords(spec, (trial,), (RunRecord(run, State.QUEUED).ended(result),)))
     points = tuple(replace(p, seconds=round(p.seconds or 0.0, 3)) for p in curves.get(run.run_id, ()))
-    return replace(found, run_id=row_id(run), seconds=round(found.seconds or 0.0, 3)), points
+    return replace(recorded, run_id=row_id(run), seconds=round(recorded.seconds or 0.0, 3)), points
 
 
 @dataclass(slots=True)
@@ -178,7 +179,7 @@ class Tables:
 
     @staticmethod
     def read(folder: Path) -> Tables:
-        """Read what is there; a completed run that a kill left without its curve is not."""
+        """Read the tables of a folder, without completed runs whose curve is missing because of a kill."""
         if not (folder / RUNS).is_file():
             return Tables(folder)
         rows = read_runs(folder / RUNS)
@@ -190,20 +191,20 @@ class Tables:
         """Whether a run is recorded.
 
         Raises:
-            InputError: another setting or horizon is recorded in its name.
+            InputError: another setting or horizon is recorded under its name.
         """
-        there = self.rows.get(row_id(run))
-        if there is None:
+        known = self.rows.get(row_id(run))
+        if known is None:
             return False
         asked, _ = row(spec, run, RunResult(Outcome.LOST))
-        if there.horizon != asked.horizon or there.setting != asked.setting:
-            found, wanted = (f"{one.horizon:g} steps of {one.setting}" for one in (there, asked))
-            place = f"{self.folder / RUNS}: run {there.run_id!r}"
-            raise InputError(f"{place} is {found}; expected {wanted}. Name another folder, or ask as before.")
+        if known.horizon != asked.horizon or known.setting != asked.setting:
+            recorded, wanted = (f"{one.horizon:g} steps of {one.setting}" for one in (known, asked))
+            place = f"{self.folder / RUNS}: run {known.run_id!r}"
+            raise InputError(f"{place} is {recorded}; expected {wanted}. Name another folder, or ask as before.")
         return True
 
     def save(self) -> None:
-        """Write both tables, each whole or not at all; runs come first, so no curve is ever without its run."""
+        """Write both tables, each whole or not at all; runs are written first, so every curve has its run."""
         rows = [self.rows[name] for name in sorted(self.rows)]
         write_runs(self.folder / f"draft-{RUNS}", rows)
         write_curves(self.folder / f"draft-{CURVES}", {one.run_id: self.curves.get(one.run_id, ()) for one in rows})
@@ -214,7 +215,7 @@ class Tables:
 def record(
     tables: Tables, asked: Question, settings: int, seeds: int, train: Callable[[RunSpec], RunResult] = train
 ) -> int:
-    """Train what the tables lack, search before confirmation; return how many runs that were."""
+    """Train the runs that the tables lack, search before confirmation; return the number of trained runs."""
     search = list(searched(asked, settings))
     trained = _fill(tables, asked.spec, search, train)
     return trained + _fill(tables, asked.spec, confirmed(asked, best(tables, asked, search), seeds), train)
@@ -239,13 +240,13 @@ def _fill(tables: Tables, spec: StudySpec, runs: Iterable[RunSpec], train: Calla
 
 
 def best(tables: Tables, asked: Question, runs: Iterable[RunSpec]) -> dict[str, int]:
-    """Return arm -> index of its best setting at the full horizon; an arm of which nothing completed has none."""
-    found: dict[str, tuple[float, int]] = {}
+    """Return arm -> index of its best setting at the full horizon; an arm without completed runs is left out."""
+    leaders: dict[str, tuple[float, int]] = {}
     for run in runs:
         score = _score(asked.spec.sign, tables.rows[row_id(run)].value)
-        if run.horizon == asked.rungs[-1] and score > found.get(run.arm, (-math.inf, 0))[0]:
-            found[run.arm] = score, run.trial
-    return {arm: trial for arm, (_, trial) in found.items()}
+        if run.horizon == asked.rungs[-1] and score > leaders.get(run.arm, (-math.inf, 0))[0]:
+            leaders[run.arm] = score, run.trial
+    return {arm: trial for arm, (_, trial) in leaders.items()}
 
 
 def _score(sign: int, value: float | None) -> float:
@@ -253,31 +254,31 @@ def _score(sign: int, value: float | None) -> float:
 
 
 def _horizons(texts: Sequence[str]) -> dict[str, float]:
-    found = {}
+    amounts = {}
     for text in texts:
         name, _, amount = text.partition("=")
         try:
-            found[name] = float(amount)
+            amounts[name] = float(amount)
         except ValueError:
             raise InputError(f"--horizon is {text!r}; expected NAME=AMOUNT, as in chars=450.") from None
-    return found
+    return amounts
 
 
 def _known(names: Iterable[str]) -> list[str]:
-    found = list(names)
-    for name in found:
+    checked = list(names)
+    for name in checked:
         if name not in WORKLOADS:
             raise InputError(f"there is no workload {name!r}; expected some of {', '.join(WORKLOADS)}.")
-    return found
+    return checked
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run from the command line; 2 if what was asked for is wrong."""
+    """Run from the command line; return 2 if an argument is wrong."""
     parser = argparse.ArgumentParser(description="Train every setting on every rung, and record it.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="names with commas between them")
-    parser.add_argument("--settings", type=int, help="of each arm; by default " + _defaults())
-    parser.add_argument("--seeds", type=int, default=CONFIRM_SEEDS, help="on which each arm's best setting is trained")
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="names, separated by commas")
+    parser.add_argument("--settings", type=int, help="settings per arm; by default " + _defaults())
+    parser.add_argument("--seeds", type=int, default=CONFIRM_SEEDS, help="fresh seeds for the best setting of each arm")
     parser.add_argument("--horizon", action="append", default=[], metavar="NAME=AMOUNT", help="in the example's unit")
     given = parser.parse_args(words)
     try:

@@ -1,12 +1,12 @@
-"""Replay recorded runs: how good is a strategy's answer, and how soon, on tables where the truth is known?
+"""Replay recorded runs: how good a strategy's answer is, and how soon, on tables where the truth is known.
 
     python benchmarks/replay.py --runs benchmarks/recorded/deepobs-runs.csv.gz \
         --curves benchmarks/recorded/deepobs-curves.csv.gz --strategy tuner-ladder --budget 6 --json out.json
 
-The strategies ``tuner-...`` run the product's own Study; only its training is looked up. Per study and strategy, means
-over the repeats: (a) the share of arms whose finalist is within 1 % of that arm's best; (b) the share of repeats in
-which the recommended arm is truly within 1 % of the best arm; (c) the regret of the recommended setting, in |median -
-best|; (d) the full-run equivalents per arm until (a) first holds, the budget where it never does. 1 % is of
+The strategies ``tuner-...`` run the product's own Study; only the training is replaced by a look-up. Per study and
+strategy, means over the repeats: (a) the share of arms whose finalist is within 1 % of that arm's best; (b) the share
+of repeats in which the recommended arm is truly within 1 % of the best arm; (c) the regret of the recommended setting,
+in units of |median - best|; (d) the full runs per arm until (a) first holds (the budget where it never does). 1 % is of
 |median - best| over the finite final values.
 """
 
@@ -33,7 +33,7 @@ from tuner.core.errors import TunerError
 from tuner.core.values import derive_seed
 
 DEFAULT = "tuner-ladder"
-"""What ``tuner run`` does unless a study file says otherwise."""
+"""The strategy of ``tuner run`` by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Score:
 
 
 def judge(table: Table, spendings: Spendings, budget: float) -> Score:
-    """Compare what was found with what the table knows. The best full run of an arm is its finalist."""
+    """Compare the finalists with the truth of the table. The finalist of an arm is its best full run."""
     finalists = {
         arm: max((trial for _, trial in one.full), key=lambda t, arm=arm: table.score(arm, t), default=None)
         for arm, one in spendings.items()
@@ -70,34 +70,34 @@ _TABLES: dict[str, Table] = {}
 
 
 def load(runs: Path, curves: Path | None) -> None:
-    """Read the tables into this process, in place of others."""
+    """Read the tables into this process; they replace those read before."""
     _TABLES.clear()
     _TABLES.update({table.name: table for table in read_tables(runs, curves)})
 
 
 def repeat(study: str, strategy: str, budget: float, seed: int, index: int) -> Score:
-    """One repeat; repeats of different strategies with one index share their seed."""
+    """Run one repeat; repeats of different strategies with the same index share their seed."""
     table = _TABLES[study]
     return judge(table, search(table, strategy, budget, derive_seed(seed, table.name, index)), budget)
 
 
 def summary(scores: Sequence[Score]) -> dict[str, object]:
-    """Return means over the repeats, and half the width of their 95 % intervals (by the normal limit)."""
+    """Return means over the repeats, and half the width of their 95 % intervals (by the normal approximation)."""
     columns = {name: np.array([asdict(score)[name] for score in scores]) for name in asdict(scores[0])}
-    found: dict[str, object] = {name: float(values.mean()) for name, values in columns.items()}
+    means: dict[str, object] = {name: float(values.mean()) for name, values in columns.items()}
     half = {
         name: 1.96 * float(v.std(ddof=1)) / math.sqrt(len(v)) if len(v) > 1 else None for name, v in columns.items()
     }
-    found["half_width"] = half
-    found["repeats"] = len(scores)
-    return found
+    means["half_width"] = half
+    means["repeats"] = len(scores)
+    return means
 
 
-def line(study: str, strategy: str, budget: float, found: dict[str, object]) -> str:
-    half = found["half_width"]
+def line(study: str, strategy: str, budget: float, means: dict[str, object]) -> str:
+    half = means["half_width"]
     assert isinstance(half, dict)
     cells = [
-        f"{found[name]:.3f} ± {half[name] or 0.0:.3f}"
+        f"{means[name]:.3f} ± {half[name] or 0.0:.3f}"
         for name in ("finalists_good", "arm_good", "regret", "cost_to_good")
     ]
     return f"| {study} | {strategy} | {budget:g} | " + " | ".join(cells) + " |"
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--curves", type=Path)
     parser.add_argument("--strategy", choices=STRATEGIES, nargs="+", default=[DEFAULT])
-    parser.add_argument("--budget", type=float, default=6.0, help="full-run equivalents per arm")
+    parser.add_argument("--budget", type=float, default=6.0, help="full runs per arm")
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--study", nargs="*", help="only these studies of the file")
@@ -135,10 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ProcessPoolExecutor(args.processes, initializer=load, initargs=(args.runs, args.curves)) as pool:
         for study in args.study or _TABLES:
             for strategy in args.strategy:
-                one = partial(repeat, study, strategy, args.budget, args.seed)
-                found = summary(list(pool.map(one, range(args.repeats), chunksize=max(1, args.repeats // 16))))
-                studies.setdefault(study, {})[strategy] = found
-                print(line(study, strategy, args.budget, found), flush=True)
+                run_repeat = partial(repeat, study, strategy, args.budget, args.seed)
+                means = summary(list(pool.map(run_repeat, range(args.repeats), chunksize=max(1, args.repeats // 16))))
+                studies.setdefault(study, {})[strategy] = means
+                print(line(study, strategy, args.budget, means), flush=True)
     if args.json:
         document = {"budget": args.budget, "seed": args.seed, "studies": studies}
         args.json.write_text(json.dumps(document, indent=2) + "\n")

@@ -1,6 +1,6 @@
-"""Strategies that search in a recorded table: the product's own ``Study``, and what people use in its place.
+"""Strategies that search in a recorded table: the product's own ``Study``, and the common alternatives.
 
-Each returns, per arm, what it paid for in order. Budgets are in full-run equivalents per arm.
+Each returns, per arm, the runs that it paid for, in order. Budgets are in full runs per arm.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ SMALL = 1e-9
 
 @dataclass(slots=True)
 class Spending:
-    """What one arm has paid for: after how many full runs which settings had been trained in full."""
+    """The spending of one arm: ``full`` holds (full runs spent so far, setting) for each setting trained in full."""
 
     spent: float = 0.0
     full: list[tuple[float, int]] = field(default_factory=list)
     paid: set[tuple[int, float]] = field(default_factory=set)
 
     def pay(self, trial: int, share: float, reaches_end: bool) -> None:
-        """A setting that is asked for twice is paid once."""
+        """Pay for a run; a run that is asked for twice is paid once."""
         if (trial, share) in self.paid:
             return
         self.paid.add((trial, share))
@@ -62,7 +62,7 @@ STRATEGIES = (*TUNER, *OTHERS)
 
 
 def search(table: Table, strategy: str, budget: float, seed: int) -> Spendings:
-    """Spend the budget on the table."""
+    """Return the spending of each arm after the strategy has spent the budget on the table."""
     if strategy in TUNER:
         return _study(table, strategy, int(budget), seed)
     if strategy == "tpe-group":
@@ -73,24 +73,24 @@ def search(table: Table, strategy: str, budget: float, seed: int) -> Spendings:
 
 
 class TableExecutor:
-    """An executor that looks runs up in place of training them."""
+    """An executor that looks runs up instead of training them."""
 
     def __init__(self, table: Table, numbers: dict[tuple[str, str], int]) -> None:
         self._table, self._numbers = table, numbers
         self.spendings: Spendings = {arm: Spending() for arm in table.trials}
 
     def prepare(self) -> None:
-        """Nothing to get ready."""
+        """Do nothing: there is nothing to prepare."""
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Do nothing: there is nothing to release."""
 
     def run(self, source: RunSource) -> None:
         clock = 0.0
-        while isinstance(found := source.ask(), Assignment):
+        while isinstance(answer := source.ask(), Assignment):
             clock += 1.0
-            self._train(source, found, clock)
-        assert found is Signal.FINISHED
+            self._train(source, answer, clock)
+        assert answer is Signal.FINISHED
 
     def _train(self, source: RunSource, assignment: Assignment, clock: float) -> None:
         spec = assignment.spec
@@ -108,7 +108,7 @@ class TableExecutor:
 
 
 def _study(table: Table, strategy: str, budget: int, seed: int) -> Spendings:
-    """The product's own study on its own ledger; only training is looked up."""
+    """Run the product's own study on its own ledger; only the training is replaced by a look-up."""
     fidelity, sampler, allocation = TUNER[strategy]
     recorded, rungs = table.study.spec, _rungs(table, budget)
     if fidelity == LADDER and not rungs:
@@ -135,7 +135,7 @@ def _study(table: Table, strategy: str, budget: int, seed: int) -> Spendings:
 
 
 def _rungs(table: Table, budget: int) -> tuple[float, ...]:
-    """As many rungs as the product would take, snapped to the recorded steps."""
+    """As many rungs as the product would take, moved to the nearest recorded steps below."""
     return table.rungs(rungs_for(max(len(space.dimensions) for space in table.spaces.values()), budget))
 
 
@@ -167,12 +167,12 @@ def _drive(spec: StudySpec, table: Table, executor: TableExecutor, folder: Path)
 
 
 def _fast_folder() -> str | None:
-    """Memory, where there is some: a replay's ledger is thrown away."""
+    """A folder in memory, if there is one: the ledger of a replay is not kept."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def _alone(table: Table, arm: str, strategy: str, budget: float, seed: int) -> Spending:
-    """One Optuna study for one arm, every run in full: random, or TPE as it comes."""
+    """One Optuna study for one arm, every run in full: random, or TPE with its defaults."""
     sampler = optuna.samplers.TPESampler(seed=seed) if strategy == "tpe" else optuna.samplers.RandomSampler(seed=seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     space, cube, spending = table.spaces[arm], Cube(table.spaces[arm], table.trials[arm]), Spending()
@@ -200,19 +200,19 @@ def _tpe_group(table: Table, budget: float, seed: int) -> Spendings:
         warnings.simplefilter("ignore")
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    found = {arm: Spending() for arm in table.trials}
+    spendings = {arm: Spending() for arm in table.trials}
     cubes = {arm: Cube(table.spaces[arm], table.trials[arm]) for arm in table.trials}
-    total = budget * len(found)
+    total = budget * len(spendings)
     for _ in range(int(20 * total)):
-        if sum(one.spent for one in found.values()) >= total - SMALL:
+        if sum(spending.spent for spending in spendings.values()) >= total - SMALL:
             break
         trial = study.ask()
-        arm = trial.suggest_categorical("arm", sorted(found))
+        arm = trial.suggest_categorical("arm", sorted(spendings))
         params = {d.name: _suggest(trial, f"{arm} {d.name}", distribution(d)) for d in table.spaces[arm].dimensions}
         number = table.trials[arm][cubes[arm].nearest(params)].index
-        found[arm].pay(number, 1.0, True)
+        spendings[arm].pay(number, 1.0, True)
         _tell(study, trial, table.score(arm, number))
-    return found
+    return spendings
 
 
 def _suggest(trial: optuna.Trial, name: str, axis: optuna.distributions.BaseDistribution) -> float | int | str:
@@ -222,15 +222,15 @@ def _suggest(trial: optuna.Trial, name: str, axis: optuna.distributions.BaseDist
 def _asha(table: Table, budget: float, seed: int) -> Spendings:
     """Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934) over all arms together, on prefixes.
 
-    Random settings; a run that is promoted goes on from where it was, so only what it trains further is paid.
+    Settings are random. A promoted run continues from where it was, so only its further training is paid.
     """
     rungs = [*_prefixes(table), table.horizon]
-    rng, found = np.random.default_rng(seed), {arm: Spending() for arm in table.trials}
+    rng, spendings = np.random.default_rng(seed), {arm: Spending() for arm in table.trials}
     scores: list[dict[tuple[str, int], float]] = [{} for _ in rungs]
     everything = [(arm, trial.index) for arm, trials in table.trials.items() for trial in trials]
     order: Iterator[int] = iter(rng.permutation(len(everything)).tolist())
-    total = budget * len(found)
-    while sum(one.spent for one in found.values()) < total - SMALL:
+    total = budget * len(spendings)
+    while sum(spending.spent for spending in spendings.values()) < total - SMALL:
         job = _promotable(scores, top=len(rungs) - 1)
         if job is None:
             place = next(order, None)
@@ -242,8 +242,8 @@ def _asha(table: Table, budget: float, seed: int) -> Spendings:
         good = outcome is Outcome.COMPLETED and value is not None
         scores[rung][arm, number] = value * table.sign if good and value is not None else -math.inf
         before = rungs[rung - 1] if rung else 0.0
-        found[arm].pay(number, (rungs[rung] - before) / table.horizon + rung * SMALL, rung == len(rungs) - 1)
-    return found
+        spendings[arm].pay(number, (rungs[rung] - before) / table.horizon + rung * SMALL, rung == len(rungs) - 1)
+    return spendings
 
 
 def _prefixes(table: Table) -> list[float]:
@@ -253,7 +253,7 @@ def _prefixes(table: Table) -> list[float]:
 
 
 def _promotable(scores: list[dict[tuple[str, int], float]], top: int) -> tuple[tuple[str, int], int] | None:
-    """The best setting of a rung's top third that has not gone on, from the highest rung down."""
+    """The best setting in the top third of a rung that was not promoted yet, from the highest rung down."""
     for rung in range(top - 1, -1, -1):
         ranked = sorted(scores[rung], key=lambda key: -scores[rung][key])
         for key in ranked[: len(ranked) // 3]:

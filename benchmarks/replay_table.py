@@ -1,4 +1,4 @@
-"""A recorded table to search in: settings, their final values, what a run of any horizon would have shown."""
+"""A recorded table to search in: settings, their final values, and the result of a run of any horizon."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tuner.recorded.to_records import studies_of
 from tuner.study_records import StudyRecords
 
 WITHIN = 0.01
-"""A setting is good within so much of |median - best| over the finite final values."""
+"""A setting is good if its score is within WITHIN x |median - best| of the best, over the finite final values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """One recorded study. ``finals`` holds each setting's score (more is better, NaN diverged) at the full horizon.
 
-    ``retimed`` are runs of a shorter horizon that were recorded as such, by (arm, trial, horizon): what a rung shows
-    then. Without them a rung shows the full run's curve up to there.
+    ``retimed`` are runs that were recorded with a shorter horizon, by (arm, trial, horizon): they are the rungs.
+    Without them a rung is the full run's curve up to that step.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Table:
         return self.study.spec.horizon.amount
 
     def rungs(self, count: int = 3, reduction: int = 3) -> tuple[float, ...]:
-        """Return the horizons below the full one: those recorded as runs, else those of the ladder, snapped."""
+        """Return the horizons below the full one: recorded ones, else the ladder's at recorded steps."""
         recorded = sorted({horizon for _, _, horizon in self.retimed})
         if recorded:
             return tuple(recorded)
@@ -77,8 +77,8 @@ class Table:
 
     def score(self, arm: str, trial: int) -> float:
         """The final score of a setting, -inf where it diverged."""
-        found = self.finals[arm, trial]
-        return found if math.isfinite(found) else -math.inf
+        final = self.finals[arm, trial]
+        return final if math.isfinite(final) else -math.inf
 
     def scale(self, arms: Sequence[str] | None = None) -> tuple[float, float]:
         """Return the best final score of some arms (None: all), and |median - best|."""

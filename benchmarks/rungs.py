@@ -1,9 +1,10 @@
-"""Hold the ladder against the prefix: how well each orders the settings of recorded runs; nothing is trained here.
+"""Compare rungs with prefixes: how well each ranks the settings of recorded runs; nothing is trained here.
 
     python benchmarks/rungs.py --runs benchmarks/recorded/own-runs.csv.gz --curves benchmarks/recorded/own-curves.csv.gz
 
-For each study whose settings were trained at several horizons: the run whose schedule is timed to a lower one, and the
-full run up to that step, each against the end of the full run. Settings are ranked; a run that diverged is the worst.
+For each study whose settings were trained at several horizons, two values are compared with the end of the full run:
+that of the run whose schedule is timed to a lower horizon (the rung), and that of the full run at the same step (the
+prefix). Settings are compared by rank; a diverged run is the worst.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ RUNG, PREFIX, FULL = 0, 1, 2
 class Part:
     """The settings of a study at one lower horizon.
 
-    ``scores`` has a row a setting and three columns, more is better: the run timed to ``horizon``, the full run after
-    so many steps, the full run at its end.
+    ``scores`` has shape (settings, 3), more is better: the run timed to ``horizon``, the full run after ``horizon``
+    steps, the full run at its end.
     """
 
     study: str
@@ -53,7 +54,8 @@ class Part:
 class Agreement:
     """Spearman's correlations of rung and of prefix with the full run in one arm; the 95 % interval of their gap.
 
-    ``places`` are the ranks in full of what leads on the rung, and in the prefixes; the mean of those that tie.
+    ``places`` are the ranks in full of the setting that leads on the rung, and of the one that leads among the prefixes
+    (the mean rank where several lead).
     """
 
     part: Part
@@ -83,17 +85,17 @@ class Tilt:
 
 
 def parts(rows: Iterable[RecordedRun], curves: Curves) -> list[Part]:
-    """Return every study at every lower horizon, with the settings of its search that ran at all horizons."""
+    """Return every study at every lower horizon, with the search's settings that ran at all horizons."""
     studies: dict[str, dict[tuple[str, str], dict[float, RecordedRun]]] = {}
     for row in rows:
         if row.phase is Phase.EXPLORE and row.horizon:
             studies.setdefault(row.study, {}).setdefault((row.arm, row.setting), {})[row.horizon] = row
-    found = []
+    comparisons = []
     for study, settings in sorted(studies.items()):
         horizons = sorted({horizon for runs in settings.values() for horizon in runs})
         whole = [settings[key] for key in sorted(settings) if len(settings[key]) == len(horizons)]
-        found += [_part(study, whole, horizon, horizons[-1], curves) for horizon in horizons[:-1] if whole]
-    return found
+        comparisons += [_part(study, whole, horizon, horizons[-1], curves) for horizon in horizons[:-1] if whole]
+    return comparisons
 
 
 def _part(
@@ -119,16 +121,16 @@ def _score(run: RecordedRun, value: float | None) -> float:
 
 
 def agreements(part: Part) -> list[Agreement]:
-    """Return one agreement an arm."""
-    found = []
+    """Return one agreement per arm."""
+    agreed = []
     for arm in sorted(set(part.arms)):
         scores = part.scores[np.array(part.arms) == arm]
         places = rankdata(-scores[:, FULL], method="min")
         leaders = [float(places[s == s.max()].mean()) for s in (scores[:, RUNG], scores[:, PREFIX])]
         low, high = _interval(scores, lambda drawn: float(np.subtract(*correlations(drawn))))
         rung, prefix = correlations(scores)
-        found.append(Agreement(part, arm, len(scores), rung, prefix, low, high, (leaders[0], leaders[1])))
-    return found
+        agreed.append(Agreement(part, arm, len(scores), rung, prefix, low, high, (leaders[0], leaders[1])))
+    return agreed
 
 
 def correlations(scores: Array) -> tuple[float, float]:
@@ -138,20 +140,20 @@ def correlations(scores: Array) -> tuple[float, float]:
     (1.0, -1.0)
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = np.corrcoef(rankdata(scores, axis=0), rowvar=False)
-    return round(float(found[RUNG, FULL]), 12), round(float(found[PREFIX, FULL]), 12)
+        matrix = np.corrcoef(rankdata(scores, axis=0), rowvar=False)
+    return round(float(matrix[RUNG, FULL]), 12), round(float(matrix[PREFIX, FULL]), 12)
 
 
 def tilts(part: Part) -> list[Tilt]:
     """Return a tilt for each pair of arms and each pair of schedules."""
     better = part.scores[:, FULL] >= np.median(part.scores[:, FULL])
-    found = []
+    tilted = []
     for names in (part.arms, part.kinds):
-        mine, scores = np.array(names)[better], part.scores[better]
-        for a, b in combinations(sorted(set(mine.tolist()), reverse=True), 2):
-            chosen = (mine == a) | (mine == b)
-            found.append(_tilt(part, (a, b), (mine == a)[chosen], scores[chosen]))
-    return found
+        labels, scores = np.array(names)[better], part.scores[better]
+        for a, b in combinations(sorted(set(labels.tolist()), reverse=True), 2):
+            chosen = (labels == a) | (labels == b)
+            tilted.append(_tilt(part, (a, b), (labels == a)[chosen], scores[chosen]))
+    return tilted
 
 
 def _tilt(part: Part, sides: tuple[str, str], first: NDArray[np.bool_], scores: Array) -> Tilt:
@@ -160,8 +162,8 @@ def _tilt(part: Part, sides: tuple[str, str], first: NDArray[np.bool_], scores: 
 
     def beyond(column: int) -> Callable[[Array], float]:
         def statistic(drawn: Array) -> float:
-            found = tilt(drawn[:, 3].astype(bool), drawn[:, :3])
-            return found[column] - found[FULL]
+            points_drawn = tilt(drawn[:, 3].astype(bool), drawn[:, :3])
+            return points_drawn[column] - points_drawn[FULL]
 
         return statistic
 
@@ -185,7 +187,7 @@ def tilt(first: NDArray[np.bool_], scores: Array) -> tuple[float, float, float]:
 
 
 def _interval(rows: Array, statistic: Callable[[Array], float]) -> tuple[float, float]:
-    """The 95 % interval of a statistic over settings drawn again; NaN where it never has a value."""
+    """The 95 % interval of a statistic over resampled settings; NaN if it never has a value."""
     rng = np.random.default_rng(0)
     drawn = np.array([statistic(rows[rng.integers(len(rows), size=len(rows))]) for _ in range(RESAMPLES)])
     drawn = drawn[~np.isnan(drawn)]
@@ -193,35 +195,35 @@ def _interval(rows: Array, statistic: Callable[[Array], float]) -> tuple[float, 
     return float(low), float(high)
 
 
-def agreement_table(found: Iterable[Agreement]) -> str:
+def agreement_table(rows: Iterable[Agreement]) -> str:
     """Return agreements as Markdown."""
     lines = [
         "| study | arm | settings | trained | rung | prefix | rung - prefix (95 %) | leader's place: rung | prefix |",
         "|---|---|---:|---|---:|---:|---:|---:|---:|",
     ]
-    for one in found:
-        gap = f"{one.rung - one.prefix:+.2f} ({one.low:+.2f} to {one.high:+.2f})"
+    for row in rows:
+        gap = f"{row.rung - row.prefix:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
         lines.append(
-            f"| {one.part.study} | {one.arm} | {one.settings} | {_length(one.part)} "
-            f"| {one.rung:.2f} | {one.prefix:.2f} | {gap} | {one.places[0]:g} | {one.places[1]:g} |"
+            f"| {row.part.study} | {row.arm} | {row.settings} | {_length(row.part)} "
+            f"| {row.rung:.2f} | {row.prefix:.2f} | {gap} | {row.places[0]:g} | {row.places[1]:g} |"
         )
     return "\n".join(lines)
 
 
-def tilt_table(found: Iterable[Tilt]) -> str:
+def tilt_table(rows: Iterable[Tilt]) -> str:
     """Return tilts as Markdown."""
     lines = [
         "| study | sides | settings | trained | full | rung | prefix | rung - full (95 %) | prefix - full (95 %) |",
         "|---|---|---|---|---:|---:|---:|---:|---:|",
     ]
-    for one in found:
+    for row in rows:
         gaps = [
-            f"{one.points[c] - one.points[FULL]:+.0f} ({one.low[c]:+.0f} to {one.high[c]:+.0f})" for c in (RUNG, PREFIX)
+            f"{row.points[c] - row.points[FULL]:+.0f} ({row.low[c]:+.0f} to {row.high[c]:+.0f})" for c in (RUNG, PREFIX)
         ]
-        points = " | ".join(f"{one.points[column]:+.0f}" for column in (FULL, RUNG, PREFIX))
+        points = " | ".join(f"{row.points[column]:+.0f}" for column in (FULL, RUNG, PREFIX))
         lines.append(
-            f"| {one.part.study} | {' over '.join(one.sides)} | {one.settings[0]}, {one.settings[1]} "
-            f"| {_length(one.part)} | {points} | {' | '.join(gaps)} |"
+            f"| {row.part.study} | {' over '.join(row.sides)} | {row.settings[0]}, {row.settings[1]} "
+            f"| {_length(row.part)} | {points} | {' | '.join(gaps)} |"
         )
     return "\n".join(lines)
 
@@ -231,22 +233,22 @@ def _length(part: Part) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run from the command line; 2 if the tables are wrong, or hold no study with several horizons."""
-    parser = argparse.ArgumentParser(description="Hold the ladder's rungs against prefixes of full runs.")
+    """Run from the command line; return 2 if the tables are wrong or hold no study with several horizons."""
+    parser = argparse.ArgumentParser(description="Compare the ladder's rungs with prefixes of full runs.")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--curves", type=Path, required=True)
     given = parser.parse_args(words)
     try:
         rows = read_runs(given.runs)
-        found = parts(rows, read_curves(given.curves, rows))
-        if not found:
+        comparisons = parts(rows, read_curves(given.curves, rows))
+        if not comparisons:
             raise InputError(f"{given.runs}: no setting was trained at several horizons; expected a ladder of them.")
     except TunerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(agreement_table(one for part in found for one in agreements(part)))
+    print(agreement_table(one for part in comparisons for one in agreements(part)))
     print()
-    print(tilt_table(one for part in found for one in tilts(part)))
+    print(tilt_table(one for part in comparisons for one in tilts(part)))
     return 0
 
 

@@ -3,8 +3,9 @@
     python benchmarks/side_by_side.py [--repeats 3]
 
 Each round runs, in turn and as whole processes: ``tuner run`` (all 432 epochs, SQLite and MLflow on), and
-``plain_ray_tune.py`` (Ray Tune, OptunaSearch, ASHA, MLflow's logger) once as it comes and once with
-``reuse_actors=True``. Printed: each one's median seconds and the ratios, then where the product's time goes.
+``plain_ray_tune.py`` (Ray Tune, OptunaSearch, ASHA, MLflow's logger) once with
+Tune's defaults and once with ``reuse_actors=True``. It prints the median seconds of each, the ratios, and where the
+product's time goes.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def plain(folder: Path, *, reuse: bool) -> tuple[float, dict[str, float]]:
 
 
 def breakdown(folder: Path, seconds: float) -> None:
-    """Say where the product's seconds went, from its ledger's clock."""
+    """Print where the product's seconds went, from the timestamps in its ledger."""
     from tuner.storage.ledger import Ledger
 
     ledger = Ledger(f"sqlite:///{folder}/tuner.db")

@@ -1,4 +1,4 @@
-"""Our training loop against one written by hand, side by side: seconds per step and the ratio, in interleaved rounds.
+"""The product's training loop against a hand-written one: seconds per step and the ratio, in interleaved rounds.
 
     python benchmarks/training_loop.py [--rounds 15] [--steps N] [--device auto] [--json FILE]
 
@@ -41,7 +41,7 @@ from tuner.training.workloads import Workload
 from tuner.training.workloads.load import load
 
 LIMIT = 1.03
-"""What the median of tuner / hand may be on the CPU."""
+"""The largest allowed median of tuner / hand on the CPU."""
 TOLERANCE = 1e-6
 SEED = 3
 PATH = "tuner.training.workloads."
@@ -50,10 +50,10 @@ WORKLOADS = {
     "tabular": (PATH + "tabular:TabularMLP", 400),
     "chars": (PATH + "chars:CharTransformer", 12),
 }
-"""Where each one is, and the steps of a run: some tenths of a second on a CPU."""
+"""The path of each workload, and the steps of a run (some tenths of a second on a CPU)."""
 FAMILY_NAMES = ("sgdm", "adamw")
 CHECKPOINTS = "checkpoints-of-the-benchmark"
-"""A folder that never comes to be: our loop looks after each step whether a checkpoint is due, and none ever is."""
+"""A folder that is never created: the product's loop checks at each step whether a checkpoint is due; none ever is."""
 CONTESTANTS = ("tuner", "hand", "defaults")
 
 
@@ -65,7 +65,7 @@ def assignment(
     checkpoints: str = "",
     training: Mapping[str, Scalar] | None = None,
 ) -> Assignment:
-    """A run with the family's defaults and a cosine, as a study would hand it out."""
+    """Return a run with the family's defaults and a cosine schedule, as a study would hand it out."""
     setting = Setting(
         family, FAMILIES[family].default.hyperparameters, {"kind": "cosine", "warmup": 0.0}, training or {}
     )
@@ -86,7 +86,7 @@ def assignment(
 
 
 def finish(training: Generator[Any, None, RunResult]) -> RunResult:
-    """Run to the end."""
+    """Run a training to its end and return the result."""
     while True:
         try:
             next(training)
@@ -97,7 +97,7 @@ def finish(training: Generator[Any, None, RunResult]) -> RunResult:
 
 @dataclass(frozen=True)
 class Case:
-    """One workload with one family, for so many steps on a device."""
+    """One workload with one family, trained for ``steps`` steps on a device."""
 
     workload: str
     family: str
@@ -181,7 +181,7 @@ def implementation(case: Case) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds of a run by the clock, and those that this process computed (a busy machine takes none of them)."""
+    """Seconds of a run by the clock, and CPU seconds of this process (which other processes do not increase)."""
 
     wall: float
     cpu: float
@@ -234,13 +234,15 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 def ratios(times: dict[str, list[Time]], other: str, clock: str) -> dict[str, float]:
     """Median and quartiles of tuner's seconds over the other's, one ratio a round."""
-    found = [getattr(a, clock) / getattr(b, clock) for a, b in zip(times["tuner"], times[other], strict=True)]
-    low, middle, high = statistics.quantiles(found, n=4, method="inclusive") if len(found) > 1 else found * 3
+    quotients = [getattr(a, clock) / getattr(b, clock) for a, b in zip(times["tuner"], times[other], strict=True)]
+    low, middle, high = (
+        statistics.quantiles(quotients, n=4, method="inclusive") if len(quotients) > 1 else quotients * 3
+    )
     return {"low": low, "median": middle, "high": high}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
+    """Return the rows as a Markdown table."""
     head = ("workload", "family", "steps", "optimizer", *(f"{name}: ms/step" for name in CONTESTANTS))
     head += ("tuner / hand (quartiles)", "of CPU time", "tuner / defaults", "loss: tuner - hand", "defaults - hand")
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]

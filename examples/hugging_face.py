@@ -1,4 +1,4 @@
-"""A Hugging Face ``Trainer`` as a workload: a small BERT tells which chapter of Python's manual 24 words are from.
+"""A Hugging Face ``Trainer`` as a workload: a small BERT predicts the chapter of Python's manual for 24 words.
 
 The text comes with every CPython (``pydoc_data.topics``) and changes with each of its versions; nothing is downloaded.
 """
@@ -25,28 +25,28 @@ VOCABULARY = 800
 
 @cache
 def data() -> dict[str, list[dict[str, torch.Tensor]]]:
-    """Passages that do not overlap, 60 % for training and 20 % each for validation and test, divided once for all."""
-    found: list[tuple[list[str], int]] = []
+    """Passages that do not overlap, 60 % to train, 20 % each to validate and to test; the same split for every run."""
+    passages: list[tuple[list[str], int]] = []
     for label, chapter in enumerate(CHAPTERS):
         words = topics[chapter].lower().split()
-        found.extend((words[i : i + WORDS], label) for i in range(0, len(words) - WORDS + 1, WORDS))
-    random.Random(0).shuffle(found)
-    first, second = int(0.6 * len(found)), int(0.8 * len(found))
-    counts = Counter(word for words, _ in found[:first] for word in words)
+        passages.extend((words[i : i + WORDS], label) for i in range(0, len(words) - WORDS + 1, WORDS))
+    random.Random(0).shuffle(passages)
+    first, second = int(0.6 * len(passages)), int(0.8 * len(passages))
+    counts = Counter(word for words, _ in passages[:first] for word in words)
     code = {word: i for i, (word, _) in enumerate(counts.most_common(VOCABULARY - 1), start=1)}
     rows = [
         {"input_ids": torch.tensor([code.get(word, 0) for word in words]), "labels": torch.tensor(label)}
-        for words, label in found
+        for words, label in passages
     ]
     return {"train": rows[:first], "validation": rows[first:second], "test": rows[second:]}
 
 
-def accuracy(found: Any) -> dict[str, float]:
-    return {"accuracy": float(np.mean(found.predictions.argmax(-1) == found.label_ids))}
+def accuracy(evaluation: Any) -> dict[str, float]:
+    return {"accuracy": float(np.mean(evaluation.predictions.argmax(-1) == evaluation.label_ids))}
 
 
 def train(run: Run) -> None:
-    """What a user writes: the trainer as ever, and ``fit(run, trainer)`` in place of ``trainer.train()``."""
+    """Train: build the trainer as usual, and call ``fit(run, trainer)`` instead of ``trainer.train()``."""
     config = BertConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,

@@ -16,7 +16,7 @@ from tuner.training.handle import Run
 
 @cache
 def data() -> dict[str, Dataset[tuple[Tensor, ...]]]:
-    """1,797 digits of 8 by 8 pixels: 800 to train, 400 to validate, the rest to test, divided once for all."""
+    """1,797 digits of 8 by 8 pixels: 800 to train, 400 to validate, the rest to test; the same split for every run."""
     images, labels = load_digits(return_X_y=True)
     digits = TensorDataset(torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(labels))
     order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0)).tolist()
@@ -25,7 +25,7 @@ def data() -> dict[str, Dataset[tuple[Tensor, ...]]]:
 
 
 class Digits(pl.LightningModule):
-    """What a user has already. Its ``configure_optimizers``, if it has one, is left aside: the run brings its own."""
+    """A module as a user has it. A ``configure_optimizers`` would be ignored: the run provides the optimizer."""
 
     def __init__(self, smoothing: float) -> None:
         super().__init__()
@@ -58,8 +58,8 @@ class Digits(pl.LightningModule):
 
 
 def train(run: Run) -> None:
-    """What a user writes: module and loaders as ever, and ``fit(run, module)`` in place of ``Trainer(...).fit``."""
-    size = int(run.training["batch_size"]) or 32  # so that a study may set or search them
+    """Train: build module and loaders as usual, and call ``fit(run, module)`` instead of ``Trainer(...).fit``."""
+    size = int(run.training["batch_size"]) or 32  # so that a study can set or search both options
     module = Digits(smoothing=float(run.training["label_smoothing"]))
     fit(
         run,
