@@ -172,12 +172,12 @@ def option(key: str) -> TrainingOption:
     """
     if key in TRAINING_OPTIONS:
         return TRAINING_OPTIONS[key]
-    found = pattern_of(key)
-    if found is None:
+    pattern = pattern_of(key)
+    if pattern is None:
         raise InputError(
             f"there is no training option {key!r}; expected one of {', '.join(TRAINING_OPTIONS)}, or a pattern."
         )
-    prefix, glob = found
+    prefix, glob = pattern
     if prefix == MULTIPLIER:
         return TrainingOption(key, 1.0, f"factor of the learning rate of {glob}", "", low=1e-6, high=1e6)
     what = "is not trained" if prefix == FREEZE else "does not decay"
