@@ -261,7 +261,7 @@ def test_no_file_of_ray_holds_the_databases_password(
     with monkeypatch.context() as patch:
         patch.setattr(ray_tune.tempfile, "tempdir", str(kept))
         patch.setattr(ray_tune.shutil, "rmtree", _spare(kept))
-        spec = replace(make_spec("ray"), storage=server)
+        spec = make_spec("ray", storage=server)
         drive(spec, replace(places(tmp_path), storage=server))
     session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
     files = [path for top in (kept, session) for path in top.rglob("*") if path.is_file()]

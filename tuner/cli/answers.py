@@ -131,12 +131,12 @@ def export(
 
     with closing(bootstrap.open_ledger(Settings.from_environment(storage, tracking))) as ledger:
         recommendation = Recommendation.of(workflow.analysis_of(ledger, name))
-    found = recommendation.export(to, arm=arm, total_steps=steps, epochs=epochs)
+    exported = recommendation.export(to, arm=arm, total_steps=steps, epochs=epochs)
     if out is None:
-        click.echo(found.text, nl=False)
+        click.echo(exported.text, nl=False)
         return
     try:
-        out.write_text(found.text, encoding="utf-8")
+        out.write_text(exported.text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out is {str(out)!r}, which cannot be written: {error.strerror}. Take another.") from None
     click.echo(f"Written: {out}")

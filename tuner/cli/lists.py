@@ -69,8 +69,8 @@ def spaces(name: str | None) -> None:
         path = find_space(name)
         make_console().print(preview.space_table(read_space(read_yaml(path), near=path.parent)))
     else:
-        found = [read_space(read_yaml(path)) for path in list_spaces().values()]
-        make_console().print(overview.spaces(found), highlight=False)
+        shipped = [read_space(read_yaml(path)) for path in list_spaces().values()]
+        make_console().print(overview.spaces(shipped), highlight=False)
 
 
 @main.command()
@@ -83,14 +83,14 @@ def recipes(name: str | None, task: str | None, as_json: bool) -> None:
     from tuner.recipes import book
     from tuner.reporting import recipe_pages
 
-    found = (book.find_recipe(name),) if name else book.all_recipes()
-    found = book.for_task(found, task) if task else found
+    chosen = (book.find_recipe(name),) if name else book.all_recipes()
+    chosen = book.for_task(chosen, task) if task else chosen
     if as_json:
-        click.echo(json.dumps([recipe_pages.recipe_json(recipe) for recipe in found], indent=2))
+        click.echo(json.dumps([recipe_pages.recipe_json(recipe) for recipe in chosen], indent=2))
     elif name:
-        click.echo(recipe_pages.recipe_page(found[0]) if found else f"Recipe {name} is not for {task}.")
+        click.echo(recipe_pages.recipe_page(chosen[0]) if chosen else f"Recipe {name} is not for {task}.")
     else:
-        make_console().print(recipe_pages.recipes(found), highlight=False)
+        make_console().print(recipe_pages.recipes(chosen), highlight=False)
 
 
 @main.command()

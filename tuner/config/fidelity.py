@@ -106,12 +106,14 @@ def read_fidelity(section: Section, default: str) -> Fidelity:
     inner = section.section("fidelity")
     kind = inner.choice("kind", FIDELITIES)
     rungs, reduction = inner.integer("rungs", 0, low=0, high=8), inner.integer("reduction", 3, low=2, high=10)
-    found = inner.take("horizons", [])
-    positive = isinstance(found, list) and all(
-        isinstance(x, int | float) and not isinstance(x, bool) and x > 0 for x in found
+    horizons = inner.take("horizons", [])
+    positive = isinstance(horizons, list) and all(
+        isinstance(x, int | float) and not isinstance(x, bool) and x > 0 for x in horizons
     )
-    if not positive or list(found) != sorted(set(found)):
-        raise inner.error("horizons", f"is {found!r}", "a list of positive numbers that grow, without the full horizon")
+    if not positive or list(horizons) != sorted(set(horizons)):
+        raise inner.error(
+            "horizons", f"is {horizons!r}", "a list of positive numbers that grow, without the full horizon"
+        )
     pruner = inner.choice("pruner", PRUNERS, PRUNERS[0])
     inner.finish()
-    return Fidelity(kind, rungs, reduction, tuple(float(x) for x in found), pruner)
+    return Fidelity(kind, rungs, reduction, tuple(float(x) for x in horizons), pruner)

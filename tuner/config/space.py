@@ -191,8 +191,8 @@ class ArmSpace:
     @property
     def initial_settings(self) -> tuple[Setting, ...]:
         """The settings to try first, in that order."""
-        found = [self.default, *([self.current] if self.current else []), *self.earlier, *self.published]
-        return tuple(setting for i, setting in enumerate(found) if setting not in found[:i])
+        every = [self.default, *([self.current] if self.current else []), *self.earlier, *self.published]
+        return tuple(setting for i, setting in enumerate(every) if setting not in every[:i])
 
     def source_of(self, setting: Setting) -> Source:
         """Where an initial setting came from."""
@@ -204,12 +204,12 @@ class ArmSpace:
 
     def outside(self, setting: Setting) -> tuple[str, ...]:
         """Say in which open dimensions a setting lies outside the space; empty where it can be tried."""
-        found = []
+        reasons = []
         for d in self.dimensions:
             coordinate = d.snapped(d.coordinate(self._meaning(d, setting)))
             if not d.contains(coordinate):
-                found.append(f"{d.name} is {short(coordinate)}, searched is {d}")
-        return tuple(found)
+                reasons.append(f"{d.name} is {short(coordinate)}, searched is {d}")
+        return tuple(reasons)
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:

@@ -62,8 +62,8 @@ def read_widen(section: Section, trials: int | None, sampler: str) -> bool:
         todo = "Hours may be used up by then; of trials, every arm gets a quarter more."
         raise section.error("widen", "is true, but the budget has no trials", "budget: {trials_per_arm: N}", todo)
     if wanted and sampler == "cmaes":
-        found = "is true with sampler: cmaes, which keeps the ranges that it began with"
-        raise section.error("widen", found, "another sampler", "Remove one of the two.")
+        problem = "is true with sampler: cmaes, which keeps the ranges that it began with"
+        raise section.error("widen", problem, "another sampler", "Remove one of the two.")
     return wanted
 
 
@@ -88,13 +88,15 @@ def _entries(section: Section, key: str) -> list[Section]:
 def _read(entry: Section) -> Widening:
     counts = entry.section("proposed")
     proposed = {arm: counts.integer(arm, low=0) for arm in counts.names()}
-    found = Widening(entry.integer("trials", low=1), proposed, tuple(_moved(one) for one in _entries(entry, "moved")))
+    widening = Widening(
+        entry.integer("trials", low=1), proposed, tuple(_moved(one) for one in _entries(entry, "moved"))
+    )
     entry.finish()
-    return found
+    return widening
 
 
 def _moved(entry: Section) -> Moved:
-    found = Moved(
+    moved = Moved(
         entry.text("arm"),
         entry.text("dimension"),
         entry.choice("side", SIDES),
@@ -102,7 +104,7 @@ def _moved(entry: Section) -> Moved:
         entry.number("new"),
     )
     entry.finish()
-    return found
+    return moved
 
 
 def with_widened(space: SearchSpace, widenings: Sequence[Widening]) -> SearchSpace:

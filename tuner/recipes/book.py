@@ -82,15 +82,15 @@ class Published:
 
     def initial_setting(self, batch: int | None = None, takes: Iterable[str] = OWN_OPTIONS) -> InitialSetting:
         """Return the setting for a workload: its rate for that batch, and the training options that it takes."""
-        found = translation(self, batch)
+        translated = translation(self, batch)
         written = dict(self.written)
         items = {k: v for k, v in written.get("training", {}).items() if k not in OWN_OPTIONS or k in takes}
         dropped = [key for key in written.get("training", {}) if key not in items]
         written["training"] = items
         origin = f"recipe {self.name}"
-        if found is not None and found.factor != 1.0:
-            written["learning_rate"] = found.learning_rate
-            origin += f", learning rate for a batch of {found.batch} instead of {self.batch}"
+        if translated is not None and translated.factor != 1.0:
+            written["learning_rate"] = translated.learning_rate
+            origin += f", learning rate for a batch of {translated.batch} instead of {self.batch}"
         if dropped:
             origin += f", without {', '.join(dropped)}"
         return InitialSetting(self.family, written, Source.PUBLISHED, origin)
@@ -167,7 +167,7 @@ def _read(section: Section) -> Published:
     if not is_family(name):
         raise inner.error("family", f"is {name!r}", "an optimizer family (tuner optimizers)")
     batch, unit = _batch(section)
-    found = Published(
+    recipe = Published(
         name=section.text("name"),
         title=section.text("title"),
         tasks=_words(section, "tasks", TASKS),
@@ -183,20 +183,20 @@ def _read(section: Section) -> Published:
         notes=section.text("notes", ""),
     )
     section.finish()
-    if found.kind not in KINDS:
-        raise section.error("architecture", f"begins with {found.kind!r}", f"one of {', '.join(KINDS)} first")
-    section.guard("setting", lambda: found.setting)
-    if found.name != Path(section.source).stem:
-        raise section.error("name", f"is {found.name!r}", f"the name of its file, {Path(section.source).stem!r}")
-    return replace(found, written={"learning_rate": found.setting.hyperparameters["learning_rate"], **found.written})
+    if recipe.kind not in KINDS:
+        raise section.error("architecture", f"begins with {recipe.kind!r}", f"one of {', '.join(KINDS)} first")
+    section.guard("setting", lambda: recipe.setting)
+    if recipe.name != Path(section.source).stem:
+        raise section.error("name", f"is {recipe.name!r}", f"the name of its file, {Path(section.source).stem!r}")
+    return replace(recipe, written={"learning_rate": recipe.setting.hyperparameters["learning_rate"], **recipe.written})
 
 
 def _words(section: Section, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    found = section.texts(key)
-    for word in found:
+    words = section.texts(key)
+    for word in words:
         if word not in known:
             raise section.error(key, f"names {word!r}", f"some of {', '.join(known)}", did_you_mean(word, known))
-    return tuple(found)
+    return tuple(words)
 
 
 def _batch(section: Section) -> tuple[int | None, str]:
@@ -204,9 +204,9 @@ def _batch(section: Section) -> tuple[int | None, str]:
         section.take("batch", None)
         return None, EXAMPLES[-1]
     inner = section.section("batch")
-    found = inner.integer("size", low=1), inner.choice("unit", UNITS)
+    batch = inner.integer("size", low=1), inner.choice("unit", UNITS)
     inner.finish()
-    return found
+    return batch
 
 
 def _horizon(section: Section) -> Horizon | None:
@@ -215,6 +215,6 @@ def _horizon(section: Section) -> Horizon | None:
         return None
     inner = section.section("horizon")
     unit = "epochs" if "epochs" in inner else "steps"
-    found = Horizon(inner.number(unit, low=0.0, above=True), unit)
+    horizon = Horizon(inner.number(unit, low=0.0, above=True), unit)
     inner.finish()
-    return found
+    return horizon

@@ -209,10 +209,10 @@ def _offered(space: str) -> Mapping[Scalar, int]:
 
 def translated(match: Match, features: Features) -> str:
     """Say which learning rate the recipe has here, and by which rule."""
-    found = translation(match.recipe, features.batch)
+    here = translation(match.recipe, features.batch)
     rate = match.recipe.setting.hyperparameters["learning_rate"]
-    if found is None:
+    if here is None:
         theirs = f"{match.recipe.batch:,} {match.recipe.unit}" if match.recipe.batch else "no stated size"
         return f"{rate:g}, as published for a batch of {theirs}, which yours cannot be compared with"
-    said = f"{found.learning_rate:g} for your batch of {found.batch} ({rate:g} for {match.recipe.batch})"
-    return f"{said}, {RULES[found.rule]}" if found.factor != 1.0 else said
+    said = f"{here.learning_rate:g} for your batch of {here.batch} ({rate:g} for {match.recipe.batch})"
+    return f"{said}, {RULES[here.rule]}" if here.factor != 1.0 else said

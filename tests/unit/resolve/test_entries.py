@@ -29,7 +29,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def aged(spec: dict[str, Any]) -> dict[str, Any]:
     """What the first commits stored: no training, the precision among the resources, plain warm-ups."""
-    old = {key: value for key, value in spec.items() if key not in ("training", "workload_training")}
+    old = {key: value for key, value in spec.items() if key not in ("version", "training", "workload_training")}
     return {**old, "resources": {**spec["resources"], "precision": "float32"}}
 
 
@@ -61,7 +61,7 @@ class TestStudiesFromBeforeTheLadder:
 
     def test_are_found_again_and_go_on_in_full(self, settings: Settings) -> None:
         spec = resolve(toy(sampler="tpe", horizon={"steps": 450}))
-        old = {key: value for key, value in spec.to_json().items() if key not in ("fidelity", "allocation")}
+        old = {key: value for key, value in spec.to_json().items() if key not in ("version", "fidelity", "allocation")}
         ledger = bootstrap.open_ledger(settings, migrate=True)
         ledger.create(spec.name, old)
         ledger.close()
