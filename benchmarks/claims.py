@@ -31,7 +31,7 @@ from tuner.core.values import short
 from tuner.reporting import markdown, words
 
 HERE = Path(__file__).parent
-CONFIRMED, NOT, OPEN = "confirmed", "not confirmed", "undecided"
+CONFIRMED, NOT, OPEN = "confirmed", "not confirmed", "inconclusive"
 
 
 @dataclass(frozen=True, slots=True)
