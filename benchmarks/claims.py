@@ -24,7 +24,7 @@ from pathlib import Path
 from tuner import bootstrap, workflow
 from tuner.analysis.evidence import Evidence
 from tuner.analysis.verdict.decision import Pair
-from tuner.config.spec import read_spec_file
+from tuner.config.study_file import read_study_file
 from tuner.core.errors import TunerError
 from tuner.core.settings import Settings
 from tuner.core.values import short
@@ -129,7 +129,7 @@ def paired(evidence: Evidence, a: str, b: str) -> tuple[Pair, tuple[float | None
 def study(name: str, folder: Path) -> tuple[Evidence, str, int, float]:
     """Run a study file unless it is finished; return its evidence, its command, its runs and the seconds they took."""
     path = next(p for p in (HERE / "claims" / f"{name}.yaml", HERE.parent / "examples" / f"{name}.yaml") if p.is_file())
-    spec = read_spec_file(path)
+    spec = read_study_file(path)
     settings = Settings(storage=f"sqlite:///{folder}/tuner.db", folder=folder / "studies")
     ledger = bootstrap.open_ledger(settings)
     try:
@@ -168,8 +168,8 @@ def main() -> None:
         f"Written by `make claims` (`python benchmarks/claims.py FOLDER`) on {time.strftime('%Y-%m-%d')}: a shared\n"
         f"virtual machine with {machine}.\n"
         "The script fixed the rule for each answer before any study ran. Intervals are 95 % intervals of paired\n"
-        "differences on fresh seeds; [verdict.md](verdict.md) explains the tests. The machine also did other work, so\n"
-        "the seconds say nothing about speed.",
+        "differences on fresh seeds; [verdict.md](verdict.md) explains the tests. The machine had other work to do,\n"
+        "so the seconds say nothing about speed.",
         markdown.table(("", "what is said", "here"), rows),
         "## How far this goes",
         WHY_LIMITED,
