@@ -168,8 +168,8 @@ def main() -> None:
         f"Written by `make claims` (`python benchmarks/claims.py FOLDER`) on {time.strftime('%Y-%m-%d')}: a shared\n"
         f"virtual machine with {machine}.\n"
         "The script fixed the rule for each answer before any study ran. Intervals are 95 % intervals of paired\n"
-        "differences on fresh seeds; [verdict.md](verdict.md) explains the tests. The machine also did other work, so\n"
-        "the seconds say nothing about speed.",
+        "differences on fresh seeds; [verdict.md](verdict.md) explains the tests. The machine had other work to do,\n"
+        "so the seconds say nothing about speed.",
         markdown.table(("", "what is said", "here"), rows),
         "## How far this goes",
         WHY_LIMITED,
