@@ -79,7 +79,7 @@ IMPORTS = [
     ("tuner.cli", HEAVY.replace(" rich", "")),
     ("tuner.training.run", "ray mlflow optuna sqlalchemy alembic pandas matplotlib click tuner.study tuner.storage"),
     ("tuner.study", "torch ray mlflow matplotlib"),
-    ("tuner.analysis.recommend", "torch ray mlflow optuna sqlalchemy matplotlib"),
+    ("tuner.analysis.conclusion", "torch ray mlflow optuna sqlalchemy matplotlib"),
     ("tuner.config.spec", "torch ray mlflow optuna sqlalchemy numpy"),
     ("tuner.execution.local", "ray mlflow optuna sqlalchemy tuner.study"),
     ("tuner.tracking.description", "mlflow torch ray"),
