@@ -191,7 +191,7 @@ def complete(given: Mapping[str, Scalar]) -> dict[str, Scalar]:
     (1.0, 'float32')
 
     Raises:
-        InputError: an option is unknown, or a value is not one of its.
+        InputError: an option is unknown, or a value is out of its bounds or choices.
     """
     values: dict[str, Scalar] = {name: row.default for name, row in TRAINING_OPTIONS.items()}
     for key, value in given.items():
