@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class StudyHandle:
-    """A study, perhaps running in a thread of this process; everything it knows is in SQL."""
+    """A study, perhaps driven by a thread of this process; all that it holds can be read again from SQL."""
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
@@ -104,7 +104,20 @@ class StudyHandle:
         workload: type | object | None = None,
         ray_address: str | None = None,
     ) -> StudyHandle:
-        """Ask for ``trials`` more per arm, ``seeds`` in all for each finalist, another arm, more hours; and go on."""
+        """Ask for more, and go on with the study in the background.
+
+        Args:
+            trials: so many more trials per arm.
+            seeds: so many seeds for each finalist, in all.
+            arm: one more arm: of the study's space, or an optimizer family.
+            hours: so many more hours of search.
+            workload: needed if it was defined in a notebook.
+            ray_address: the address of a Ray cluster.
+
+        Raises:
+            InputError: nothing is asked for, or it does not fit the study.
+            StudyBusy: another process drives it.
+        """
         spec = workflow.extend(
             bootstrap.stored(self.name, self._settings), trials=trials, seeds=seeds, arm=arm, hours=hours
         )
@@ -120,7 +133,7 @@ class StudyHandle:
             self._session.study.stop("stopped")
 
     def snapshot(self) -> Snapshot | None:
-        """What the study knows right now; None if this process does not drive it."""
+        """Return where the study stands now; None if this process does not drive it."""
         return self._session.study.snapshot() if self._session else None
 
     def recommend(self) -> Recommendation:
@@ -183,27 +196,15 @@ def launch(
         StudyBusy: another process drives this study.
     """
     reference, target = reference_to(workload, options)
-    given = {
+    given: dict[str, Any] = {
         "study": name or re.sub(r"[^a-z0-9]+", "-", reference.path.partition(":")[2].lower()),
         "workload": asdict(reference),
-        "space": space,
-        "arms": arms,
-        "horizon": horizon,
         "metric": {"name": metric, "direction": direction} if metric or direction else None,
         "budget": {"trials_per_arm": trials_per_arm, "hours": hours, "gpu_hours": gpu_hours},
-        "current": current,
-        "training": training,
-        "sampler": sampler,
-        "fidelity": fidelity,
-        "allocation": allocation,
-        "seed": seed,
-        "confirmation": confirmation,
-        "resources": resources,
-        "executor": executor,
-        "storage": storage,
-        "tracking": tracking,
-        **more,
     }
+    given |= {"space": space, "arms": arms, "horizon": horizon, "current": current, "training": training, "seed": seed}
+    given |= {"sampler": sampler, "fidelity": fidelity, "allocation": allocation, "confirmation": confirmation}
+    given |= {"resources": resources, "executor": executor, "storage": storage, "tracking": tracking, **more}
     return _launched({key: value for key, value in given.items() if value is not None}, ray_address, target)
 
 
@@ -222,14 +223,16 @@ def _launched(given: Mapping[str, Any], ray_address: str | None, workload: Any) 
 def analyze(
     runs: str | Path, curves: str | Path | None = None, *, alpha: float = 0.05, min_effect: float | None = None
 ) -> list[Recommendation]:
-    """Return what the runs of a table recommend that anybody made, one answer for each of its studies, by name.
+    """Return what recorded runs recommend, whoever made them: one recommendation for each study, by name.
 
-    A study of which no run completed has no answer and is left out. ``alpha`` is the error rate of each verdict,
-    ``min_effect`` the smallest difference that matters, in the metric's unit; None takes the seed noise.
+    A study of which no run completed has no recommendation and is left out.
 
     Args:
         runs: a row a run, as a CSV file (``.csv`` or ``.csv.gz``).
-        curves: a row a point of a run's curve, alike.
+        curves: a row a point of a run's curve, in the same formats.
+        alpha: the error rate of each verdict, above 0 and up to 0.5.
+        min_effect: the smallest difference that matters, in the metric's unit; None takes one standard deviation of
+            the seed noise.
 
     Raises:
         InputError: a row contradicts another or cannot be read; with file, line and column.

@@ -1,4 +1,4 @@
-"""Reading YAML so that every error can name file, line and key; no meaning of any key is known here."""
+"""YAML read so that every error can name file, line and key; what a key means is decided elsewhere."""
 
 from __future__ import annotations
 

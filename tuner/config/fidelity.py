@@ -1,4 +1,4 @@
-"""How long the search's runs train: in full, on a ladder of horizons, or pruned; what trains is not known here."""
+"""How long the search's runs train: over the full horizon, on a ladder of horizons, or until a pruner stops them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FULL, LADDER, PRUNE = "full", "ladder", "prune"
 FIDELITIES = (FULL, LADDER, PRUNE)
 PRUNERS = ("median", "asha")
 PER_DIMENSION, DESIGN_SHARE = 8, 0.2
-"""A space-filling design screens so many settings a dimension, with at most so much of the budget."""
+"""A space-filling design screens 8 settings a dimension, with at most 20 % of the budget."""
 SCREENED = 4
-"""So many settings a dimension should fit into that share, or the ladder gets one more rung."""
+"""If fewer settings a dimension fit into that share, the ladder gets one more rung."""
 FEWEST, MOST = 3, 4
 LEAST = {"epochs": 1.0, "steps": 50.0}
-"""A rung below this is left out: so short a schedule says nothing."""
+"""A rung shorter than this is left out: so short a schedule tells nothing of the full one."""
 
 
 @dataclass(frozen=True, slots=True)

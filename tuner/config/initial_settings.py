@@ -1,6 +1,6 @@
 """Settings that a study shall try beside those of its space: recipes, and the best ones of earlier studies.
 
-As plain data, so that the ledger keeps them; where they are found is the business of others.
+They are plain data, which the ledger keeps; :mod:`tuner.resolve.head_start` looks them up.
 """
 
 from __future__ import annotations

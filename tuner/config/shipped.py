@@ -1,4 +1,4 @@
-"""Where the spaces and recipes that come with tuner are, and which names they have; no file is read here."""
+"""Where the spaces and recipes that come with tuner are, and their names; their files are read elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tuner.core.errors import InputError
 
 
 def space_folder() -> Path:
-    """Where the spaces that come with tuner are: in the wheel, or beside the package in a checkout."""
+    """Return the folder of the spaces that come with tuner: in the wheel, or beside the package in a checkout."""
     inside = Path(str(resources.files("tuner"))) / "search_spaces"
     return inside if inside.is_dir() else inside.parent.parent / "search_spaces"
 

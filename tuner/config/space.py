@@ -2,7 +2,7 @@
 
 The coordinates are the ones in which good regions are round and transfer: ``one_minus_momentum`` and
 ``one_minus_beta1`` on a log scale, ``effective_learning_rate`` = learning_rate / (1 - momentum). A schedule's
-have the prefix ``schedule.``, training options ``training.``. No sampler and no file is known here.
+have the prefix ``schedule.``, training options ``training.``. How a file is read and what samples is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -80,13 +80,13 @@ class Dimension:
         return self.low * math.pow(self.low / self.high, ZERO_SHARE / (1 - ZERO_SHARE))
 
     def value(self, coordinate: Scalar) -> Scalar:
-        """From the axis to what it means."""
+        """Return what a point of the axis means."""
         if self.choices or not isinstance(coordinate, int | float):
             return coordinate
         return 0.0 if self.or_zero and coordinate < self.low else coordinate
 
     def coordinate(self, value: Scalar) -> Scalar:
-        """From a meaning back to the axis; the middle of the zero zone for 0."""
+        """Return the point of the axis that means the value; for 0, the middle of the zero zone."""
         if self.or_zero and value == 0:
             return math.sqrt(self.floor * self.low)
         return value
@@ -104,7 +104,7 @@ class Dimension:
         return next(ends, coordinate)
 
     def at(self, u: float) -> Scalar:
-        """From [0, 1) to the axis: what a quasi-random point means here."""
+        """Return the point of the axis at a share ``u`` of it, from 0 to below 1; quasi-random points come this way."""
         if self.choices:
             names = list(self.choices)
             return names[min(int(u * len(names)), len(names) - 1)]
@@ -117,7 +117,7 @@ class Dimension:
         return self.low + u * (self.high - self.low)
 
     def share(self, coordinate: Scalar) -> float | None:
-        """Where a coordinate lies on the axis, from 0 to 1; None for choices."""
+        """Return where a coordinate lies on the axis, from 0 to 1; None for choices."""
         if self.choices or not isinstance(coordinate, int | float) or self.high == self.floor:
             return None
         if self.log:
@@ -181,7 +181,7 @@ class ArmSpace:
         given = self._training(self._settled)
         for d in self.dimensions:
             if d.name.startswith(TRAINING):
-                key, value = self._training_item(d, {})
+                key, value = self._training_option(d, {})
                 given[key] = value
         plain = self.family.default
         return Setting(
@@ -195,7 +195,7 @@ class ArmSpace:
         return tuple(setting for i, setting in enumerate(every) if setting not in every[:i])
 
     def source_of(self, setting: Setting) -> Source:
-        """Where an initial setting came from."""
+        """Return where an initial setting came from."""
         if setting == self.default:
             return Source.DEFAULT
         if setting == self.current:
@@ -203,7 +203,7 @@ class ArmSpace:
         return Source.EARLIER if setting in self.earlier else Source.PUBLISHED
 
     def outside(self, setting: Setting) -> tuple[str, ...]:
-        """Say in which open dimensions a setting lies outside the space; empty where it can be tried."""
+        """Say in which open dimensions a setting lies outside the space; empty if it can be tried."""
         reasons = []
         for d in self.dimensions:
             coordinate = d.snapped(d.coordinate(self._meaning(d, setting)))
@@ -232,7 +232,7 @@ class ArmSpace:
         return next((d for d in self.dimensions if d.name == name), None)
 
     def decode(self, coordinates: Mapping[str, Scalar]) -> Setting:
-        """From coordinates of the open dimensions to a complete setting.
+        """Return the complete setting at coordinates of the open dimensions.
 
         Raises:
             SpaceError: a coordinate is missing or unknown, or the setting breaks a bound of family or schedule.
@@ -294,7 +294,7 @@ class ArmSpace:
         return str(next(iter(kinds))) if kinds else str(self.family.default_schedule["kind"])
 
     def encode(self, setting: Setting) -> dict[str, Scalar] | None:
-        """From a setting to coordinates of the open dimensions; None where one lies outside the space."""
+        """Return the coordinates of a setting in the open dimensions; None if it lies outside the space."""
         coordinates = {d.name: d.snapped(d.coordinate(self._meaning(d, setting))) for d in self.dimensions}
         return None if self.outside(setting) else coordinates
 
@@ -306,7 +306,7 @@ class ArmSpace:
         if name.startswith(ONE_MINUS):
             return 1.0 - float(hyper[name.removeprefix(ONE_MINUS)])
         if name.startswith(TRAINING):
-            key, value = self._training_item(dimension, setting.training)
+            key, value = self._training_option(dimension, setting.training)
             return 1.0 - float(value) if name.startswith(TRAINING + ONE_MINUS) else value
         if not name.startswith(SCHEDULE):
             return hyper[name]
@@ -319,8 +319,8 @@ class ArmSpace:
         value = int(default) if dimension.integer else default
         return value if dimension.contains(dimension.coordinate(value)) else middle
 
-    def _training_item(self, dimension: Dimension, values: Mapping[str, Scalar]) -> tuple[str, Scalar]:
-        """The training option that a dimension sets and its value; where it has none, what suits the range best."""
+    def _training_option(self, dimension: Dimension, values: Mapping[str, Scalar]) -> tuple[str, Scalar]:
+        """The training option that a dimension sets, and its value; where ``values`` has none, one inside the range."""
         written = dimension.name.removeprefix(TRAINING)
         key = written.removeprefix(ONE_MINUS)
         if key in values:
@@ -333,7 +333,7 @@ class ArmSpace:
         return key, middle if key == written else 1.0 - float(middle)
 
     def including(self, setting: Setting) -> ArmSpace:
-        """Return the space, widened where needed to contain the user's current setting, which is then tried first."""
+        """Return the space with the user's current setting among the first ones; ranges are widened to contain it."""
         wider = []
         for d in self.all_dimensions:
             opened = d.opened(self.trials)

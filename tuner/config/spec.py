@@ -28,9 +28,9 @@ ALLOCATIONS = (COMPARE, OPTIMISE)
 DIRECTIONS = ("maximize", "minimize")
 DEFAULT_SPACE = "sgdm-vs-adam"
 NEAREST = "nearest"
-"""Instead of a recipe's name: those of the book that are nearest to the workload."""
+"""Stands for the recipes of the book that are nearest to the workload."""
 UNLIMITED_PLAN = 24
-"""With a budget of hours only, the space is opened as for so many trials per arm."""
+"""With a budget of hours only, the space opens its dimensions as for this many trials per arm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ class Asked:
 
     ``known_recipes`` and ``warm_start`` name recipes and earlier studies to start from; ``initial_settings`` are the
     settings that were found there. ``widen`` asks the search to widen the ranges at whose edge it ends, ``widened`` is
-    what it widened; ``space`` and ``budget`` are those that follow. ``tracking`` is repeated here from the file; of a
-    stored study, only that there is ``none``.
+    what it widened; ``space`` and ``budget`` are those that follow. ``tracking`` is MLflow's URI in a file; in a spec
+    it is None, or ``none`` for a study that is not tracked.
     """
 
     name: str

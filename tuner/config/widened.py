@@ -1,4 +1,4 @@
-"""Ranges that a search widened when it ended at their edge: plain data, so that the ledger keeps them.
+"""Ranges that a search widened because its best trial lay at their edge: plain data, which the ledger keeps.
 
 When that happens, and by how much, is decided in :mod:`tuner.analysis.widening`.
 """
@@ -35,10 +35,10 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Widening:
-    """What was widened at one end of the search.
+    """What one end of the search widened.
 
-    ``trials`` is how many full runs' worth every arm got on top, ``proposed`` how many settings each had proposed by
-    then.
+    ``trials`` is the budget that every arm got on top, in full runs; ``proposed`` is how many settings each arm had
+    proposed by then.
     """
 
     trials: int

@@ -34,11 +34,11 @@ TASKS = (
 )
 FINE_TUNING = "fine-tuning"
 EXAMPLES = ("images", "sequences", "examples")
-"""Units in which a batch is counted as a workload counts its own; of others no learning rate is translated."""
+"""Units that a workload counts its batch in; from a batch in another unit no learning rate is translated."""
 UNITS = (*EXAMPLES, "tokens", "seconds of audio")
 
 FURTHEST = 8.0
-"""How much larger a batch may be than the recipe's for its learning rate to grow further."""
+"""The learning rate grows with the batch up to so many times the recipe's batch, and no further."""
 LINEAR, SQRT = "linear", "sqrt"
 RULES: Mapping[str, str] = {
     LINEAR: "in proportion to the batch (Goyal et al. 2017, arXiv 1706.02677)",
@@ -50,7 +50,7 @@ RULES: Mapping[str, str] = {
 class Published:
     """One recipe. ``written`` is its setting as the file has it; ``batch`` and ``horizon`` are None where nobody says.
 
-    ``architecture`` begins with one of ``KINDS``. ``notes`` tell what our words cannot.
+    ``architecture`` begins with one of ``KINDS``. ``notes`` say what these fields cannot hold.
     """
 
     name: str
@@ -84,9 +84,9 @@ class Published:
         """Return the setting for a workload: its rate for that batch, and the training options that it takes."""
         translated = translation(self, batch)
         written = dict(self.written)
-        items = {k: v for k, v in written.get("training", {}).items() if k not in OWN_OPTIONS or k in takes}
-        dropped = [key for key in written.get("training", {}) if key not in items]
-        written["training"] = items
+        options = {k: v for k, v in written.get("training", {}).items() if k not in OWN_OPTIONS or k in takes}
+        dropped = [key for key in written.get("training", {}) if key not in options]
+        written["training"] = options
         origin = f"recipe {self.name}"
         if translated is not None and translated.factor != 1.0:
             written["learning_rate"] = translated.learning_rate

@@ -1,6 +1,6 @@
 """Which published recipes are nearest to a workload, and why: from what a model looks like to a ranking.
 
-Pure: the look itself needs torch and is :mod:`tuner.training.inspect`.
+A pure function of what :mod:`tuner.training.inspect` sees.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tuner.core.values import Scalar
 from tuner.recipes.book import EXAMPLES, FINE_TUNING, RULES, Published, translation
 
 NEAREST = 3
-"""How many recipes are proposed."""
+"""So many recipes are proposed."""
 _SPACES: Mapping[str, str] = {"convnet": "vision", "transformer": "transformer", "gan": "gan"}
-"""Which space suits which kind of model; the default one for others."""
+"""The space that suits a kind of model; the default space for other kinds."""
 _KIND, _TASK, _NORM, _TRAIT, _SIZE = 4.0, 2.0, 1.0, 0.5, 1.0
 KIND_WORDS: Mapping[str, str] = {
     "convnet": "a convolutional network",
@@ -40,7 +40,7 @@ _RELATED: Mapping[frozenset[str], float] = {
     frozenset({"rnn", "transformer"}): 0.5,
     frozenset({"gnn", "mlp"}): 0.5,
 }
-"""Of the points for the same kind of model, those for another kind that is like it."""
+"""Points for a recipe whose model is of another kind than the workload's, but alike (the same kind: 4)."""
 
 
 @dataclass(frozen=True, slots=True)
