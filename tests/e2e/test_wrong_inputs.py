@@ -320,7 +320,7 @@ CASES = [
     stored("unknown database", "foo://a:hunter2@h/d", "foo", "SQLAlchemy"),
     stored("no driver", "oracle://a:hunter2@h/d", "driver is installed"),
     stored("port", "postgresql://a:hunter2@h:p/d", "port is not a", "%2F"),
-    stored("no server", URL, "cannot be used", "Check that it runs"),
+    stored("no server", URL, "cannot be used", "and that it runs"),
     stored("password in the query", "postgresql+psycopg://127.0.0.1:1/a?password=hunter2", "***", "cannot be used"),
     command("password on the command line", f"status toy --storage {URL}", "***", "TUNER_STORAGE", hides="hunter2"),
     command("password for MLflow", "run study.yaml --tracking http://a:hunter2@h", "TUNER_TRACKING", hides="hunter2"),
