@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from analysis.records import make_study
 
-from tuner import bootstrap
+from tuner import bootstrap, workflow
+from tuner.config import study_file
+from tuner.config.documents import Section
 from tuner.config.spec import StudyFile
+from tuner.config.written import WrittenSpace
 from tuner.core.errors import StudyExists
 from tuner.core.records import RunSpec
 from tuner.core.settings import Settings
@@ -72,6 +75,24 @@ class TestStudiesFromBeforeTheLadder:
         assert bootstrap.create(spec, settings) == stored
         with pytest.raises(StudyExists, match="other settings"):
             bootstrap.create(resolve(toy(horizon={"steps": 450})), settings)
+
+
+def test_a_new_study_is_read_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces: list[str] = []
+    reading = study_file.read_written
+
+    def counted(section: Section, near: Path | None = None) -> WrittenSpace:
+        spaces.append(section.source)
+        return reading(section, near)
+
+    monkeypatch.setattr(study_file, "read_written", counted)
+    chars = "tuner.training.workloads.chars:CharTransformer"
+    spec = resolve(toy(workload=chars, known_recipes=["nanogpt-char"], current={"family": "adamw"}))
+    spec = workflow.extend(bootstrap.create(spec, settings), trials=2, arm="lion")
+    bootstrap.update(spec, settings)
+    assert len(spaces) == 1
+    assert bootstrap.stored(spec.name, settings) == spec
+    assert spaces[1:] == [f"study {spec.name!r} in the database"], "a stored one is read where it comes back"
 
 
 class TestCreate:
