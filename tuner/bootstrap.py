@@ -228,6 +228,7 @@ def make_executor(spec: StudySpec, ray_address: str | None = None, workload: Any
         from tuner.execution.local import LocalExecutor
 
         return LocalExecutor(workload)
+    assert spec.executor == "ray", f"make_executor has no branch for the executor {spec.executor!r}"
     if workload is None and spec.workload.path.startswith("__main__:"):
         raise WorkloadError(
             f"workload {spec.workload.path!r} was defined in a notebook or script; expected one that a worker can "

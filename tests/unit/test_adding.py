@@ -158,13 +158,16 @@ def test_a_workload_that_comes_with_tuner_says_what_it_is(kind: type[Workload]) 
 
 
 def made(name: str) -> Executor:
-    spec = read_spec(parse_yaml("study: x\nworkload: a.b:C\nmetric: {name: loss, direction: minimize}\n", "x.yaml"))
+    text = "study: x\nworkload: a.b:C\nmetric: {name: loss, direction: minimize}\nhorizon: {steps: 4}\n"
+    spec = read_spec(parse_yaml(text, "x.yaml"))
     return make_executor(replace(spec, executor=name))
 
 
 def test_every_executor_is_built_by_its_name() -> None:
     classes = {name: type(made(name)) for name in EXECUTORS}
     assert len(set(classes.values())) == len(EXECUTORS), f"bootstrap.make_executor builds one for two names: {classes}"
+    with pytest.raises(AssertionError, match="no branch for the executor 'queue'"):
+        made("queue")
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
