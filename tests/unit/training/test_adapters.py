@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tuner.catalog.schedules import Schedule
 from tuner.core.records import Assignment, Outcome, Phase, RunResult
@@ -63,9 +64,15 @@ def test_every_evaluation_is_a_report_with_the_librarys_own_values(kit: Any) -> 
 
 
 def test_it_trains_as_the_library_alone_would_with_the_same_optimizer(kit: Any) -> None:
-    """The library's own loop with the same optimizer and rates, on the same seed: the same to the last bit."""
+    """The library's own loop with the same optimizer, rates and threads, on the same seed: the same to the last bit."""
     assignment = adamw(kit, steps=12, schedule={"kind": "cosine"})
-    assert curve(trained(assignment, kit.body(**kit.ALONE)), kit.LOSS) == kit.alone(assignment, 12)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(assignment.spec.threads)
+    try:
+        alone = kit.alone(assignment, 12)
+    finally:
+        torch.set_num_threads(threads)
+    assert curve(trained(assignment, kit.body(**kit.ALONE)), kit.LOSS) == alone
 
 
 def test_it_repeats_bit_for_bit_and_the_seed_matters(kit: Any) -> None:
