@@ -47,6 +47,20 @@ class Flat(Net):
         self.norm = nn.LayerNorm(6, dtype=torch.float64)
 
 
+class Square(Flat):
+    """Of square matrices, for SOAP: of a gradient that is not square it takes a basis that rounding chooses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(6, 6)
+        self.body = nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 6))
+        self.out = nn.Linear(6, 6)
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x % 6)
+
+
 class Single(Net):
     """In single precision: autocast leaves double precision as it is."""
 

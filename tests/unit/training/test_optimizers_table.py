@@ -58,11 +58,11 @@ SOAP steps along the eigenvectors of GG' and G'G. The toy's gradient is one row,
 and rounding chooses the basis of its eigenvectors: two roundings part ways by 7 %.
 """
 
-TOY_TOLERANCE = {"muon": 0.02, "lookahead-muon": 0.02, "lookahead-prodigy": 5e-3}
+TOY_TOLERANCE = {"muon": 0.02, "lookahead-muon": 0.02, "prodigy": 0.01, "lookahead-prodigy": 0.01}
 """How far a loss of the toy, in single precision, may be from its golden value, relatively; else 1e-4.
 
-A rounding error of the first weights moves losses by 1e-6 at most, but Lookahead's over Prodigy by 1e-4; Muon's
-bfloat16 products are summed otherwise on other processors.
+Another rounding moves losses by 1e-5 at most, but Prodigy's by 2e-3 (it divides by the distance from the first weights,
+which is a rounding error at first), and Muon's bfloat16 products are summed otherwise on other processors.
 """
 
 NETWORK_TOLERANCE = {"muon": 0.02, "lookahead-muon": 0.02}
@@ -436,14 +436,14 @@ def test_adabounds_final_rate_follows_a_groups_multiplier() -> None:
 
 
 def test_swats_turns_to_sgd_and_stays_under_the_schedule() -> None:
-    model = nn.Linear(2, 1, bias=False)
+    model = nn.Linear(2, 1, bias=False, dtype=torch.float64)
     given = {"learning_rate": 0.1, "beta1": 0.5, "eps": 0.5}  # eps is its tolerance, too: it switches at once
     bundle = build(Setting("swats", given, {}), model, 10)
     group, moves = bundle.parts["main"].param_groups[0], []
     for step in range(6):
         bundle.apply(Multipliers(1.0 if step < 4 else 0.5))
         before = model.weight.detach().clone()
-        model.weight.grad = torch.ones(1, 2)
+        model.weight.grad = torch.ones(1, 2, dtype=torch.float64)
         bundle.step()
         moves.append((before - model.weight.detach())[0, 0].item())
         assert group["lr"] == (0.1 if step < 4 else 0.05), "the schedule's, before and after"
@@ -451,7 +451,7 @@ def test_swats_turns_to_sgd_and_stays_under_the_schedule() -> None:
     start, ratio = 2, group["sgd_ratio"]
     averages = [0.5, 0.75, 0.875, 0.9375]
     expected = [0.1 * ratio * a * (1.0 if step < 2 else 0.5) for step, a in enumerate(averages)]
-    assert moves[start:] == pytest.approx(expected, rel=1e-5)
+    assert moves[start:] == pytest.approx(expected, rel=1e-9)
 
 
 def test_muon_takes_matrices_and_kernels_inside_a_model_and_adamw_the_rest() -> None:
